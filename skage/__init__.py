@@ -1,0 +1,44 @@
+"""Age from face images with scikit-learn estimators (DEX, Rothe et al., IJCV 2016)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, displays, metrics
+    from .binning import AgeBinner
+    from .classifier import VGG16Classifier
+    from .modelfile import load
+    from .regressor import BinnedAgeRegressor
+
+__version__ = "0.1.0"
+__all__ = [
+    "AgeBinner",
+    "BinnedAgeRegressor",
+    "VGG16Classifier",
+    "datasets",
+    "displays",
+    "load",
+    "metrics",
+]
+
+# Names are imported on first use: `import skage` must not wait for torch.
+_HOME = {
+    "AgeBinner": "binning",
+    "BinnedAgeRegressor": "regressor",
+    "VGG16Classifier": "classifier",
+    "load": "modelfile",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,323 @@
+"""AgeBinner: ages in years to bin codes and back."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+
+class AgeBinner(TransformerMixin, BaseEstimator):
+    """Cut the age axis into bins (DEX, Rothe et al., IJCV 2016, section 3).
+
+    Parameters
+    ----------
+    n_bins : int or array-like of shape (n_bins + 1,), default=10
+        Number of bins, or their edges in years, ascending.
+
+    strategy : {"uniform", "balanced"}, default="balanced"
+        "uniform": bins of equal width over `age_range`. "balanced": bins that
+        hold as equal a number of the training ages as ties permit; see Notes.
+        Not used where `n_bins` gives the edges.
+
+    age_range : (float, float), default=None
+        Outer edges in years. None takes the youngest and oldest age of fit.
+
+    representative : {"mean", "midpoint"}, default="mean"
+        The age that stands for a bin: the mean of its training ages (its
+        midpoint where it has none), or its midpoint.
+
+    Attributes
+    ----------
+    bin_edges_ : ndarray of shape (n_bins_ + 1,)
+        Edges in years. A bin holds its lower edge but not its upper one; ages
+        outside the edges belong to the end bins.
+    bin_values_ : ndarray of shape (n_bins_,)
+        The age in years that stands for each bin.
+    n_bins_ : int
+        Number of bins; fewer than asked where there are too few distinct ages.
+
+    See Also
+    --------
+    BinnedAgeRegressor : Predicts ages through such bins.
+
+    Notes
+    -----
+    "balanced" minimises the sum of squared bin counts over all ways to cut the
+    distinct training ages into `n_bins` runs, by dynamic programming over
+    their cumulative counts (a convex-hull form: O(n_bins x distinct ages)).
+    No other partition into that many non-empty bins is closer to equal counts
+    in the least-squares sense. Inner edges lie halfway between the ages they
+    part.
+
+    Examples
+    --------
+    >>> from skage import AgeBinner
+    >>> binner = AgeBinner(n_bins=2).fit([20, 20, 21, 40, 60])
+    >>> binner.bin_edges_
+    array([20. , 30.5, 60. ])
+    >>> binner.transform([25, 70])
+    array([0, 1])
+    >>> binner.inverse_transform([[0.5, 0.5]])
+    array([35.16666667])
+    """
+
+    _parameter_constraints = {
+        "n_bins": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "strategy": [StrOptions({"uniform", "balanced"})],
+        "age_range": [None, "array-like"],
+        "representative": [StrOptions({"mean", "midpoint"})],
+    }
+
+    def __init__(self, n_bins=10, *, strategy="balanced", age_range=None, representative="mean"):
+        self.n_bins = n_bins
+        self.strategy = strategy
+        self.age_range = age_range
+        self.representative = representative
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn the edges and values of the bins.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            Ages in years. Negative ones are taken as they are, with a warning.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight counts as that many samples of the same age.
+
+        Returns
+        -------
+        self : AgeBinner
+
+        Raises
+        ------
+        ValueError
+            If an age is no finite number, or edges or `age_range` do not ascend.
+        """
+        ages = check_ages(X)
+        if (ages < 0).any():
+            first = int(np.argmax(ages < 0))
+            warnings.warn(
+                f"{int((ages < 0).sum())} of the {len(ages)} ages are negative, first {ages[first]} "
+                f"at position {first}. Drop them if they mark missing ages.",
+                stacklevel=3,
+            )
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, ages, dtype=np.float64)
+            ages, weight = ages[weight > 0], weight[weight > 0]
+            if not len(ages):
+                raise ValueError("All sample weights are zero: there is no age to bin.")
+        self.bin_edges_ = self._find_edges(ages, weight)
+        self.n_bins_ = len(self.bin_edges_) - 1
+        self.bin_values_ = (self.bin_edges_[:-1] + self.bin_edges_[1:]) / 2
+        if self.representative == "mean":
+            codes = self.transform(ages)
+            total = np.bincount(codes, weight, self.n_bins_)
+            sums = np.bincount(codes, ages if weight is None else ages * weight, self.n_bins_)
+            seen = total > 0
+            self.bin_values_[seen] = sums[seen] / total[seen]
+        return self
+
+    def transform(self, X):
+        """Bin codes of ages.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            Ages in years.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples,), int64
+            From 0 to ``n_bins_ - 1``.
+        """
+        check_is_fitted(self)
+        return np.searchsorted(self.bin_edges_[1:-1], check_ages(X), side="right")
+
+    def inverse_transform(self, X):
+        """Ages of bin codes, or expected ages of bin probabilities (DEX, equation 4).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_bins_)
+            Codes, or each row's probabilities of the bins. A row of NaN, an
+            image that could not be read, gives NaN.
+
+        Returns
+        -------
+        ages : ndarray of shape (n_samples,)
+            In years.
+
+        Raises
+        ------
+        ValueError
+            If a code names no bin, or rows are not distributions over the bins.
+        """
+        check_is_fitted(self)
+        X = np.asarray(X)
+        if X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1 != self.n_bins_):
+            return self.bin_values_[self._check_codes(X.ravel())]
+        return self._check_probabilities(X) @ self.bin_values_.astype(X.dtype)
+
+    def _check_codes(self, codes):
+        valid = np.isin(codes, np.arange(self.n_bins_))
+        if not valid.all():
+            first = int(np.argmin(valid))
+            raise ValueError(
+                f"Code {codes[first]!r} at position {first} names no bin; codes run from 0 to "
+                f"{self.n_bins_ - 1}."
+            )
+        return codes.astype(np.int64)
+
+    def _check_probabilities(self, X):
+        if X.ndim != 2 or X.shape[1] != self.n_bins_ or X.dtype.kind not in "fiu":
+            raise ValueError(
+                f"Expected codes (n,) or probabilities (n, {self.n_bins_}), one column a bin; got "
+                f"shape {X.shape} of dtype {X.dtype}."
+            )
+        totals = X.sum(axis=1)
+        if (np.abs(totals - 1) > 1e-3).any() or (X < 0).any():
+            first = int(np.argmax((np.abs(totals - 1) > 1e-3) | (X < 0).any(axis=1)))
+            raise ValueError(
+                f"Row {first} is no distribution over the bins: it sums to {totals[first]:.4g} "
+                f"and its least entry is {X[first].min():.4g}."
+            )
+        return X if X.dtype.kind == "f" else X.astype(np.float64)
+
+    def _find_edges(self, ages, weight):
+        if not isinstance(self.n_bins, Integral):
+            return _check_ascending(self.n_bins, "n_bins, as edges,")
+        low, high = ages.min(), ages.max()
+        if self.age_range is not None:
+            if len(self.age_range) != 2:
+                raise ValueError(f"age_range must be (youngest, oldest), got {self.age_range!r}.")
+            low, high = _check_ascending(self.age_range, "age_range")
+        n_bins = int(self.n_bins)
+        distinct, inverse = np.unique(np.clip(ages, low, high), return_inverse=True)
+        if len(distinct) < n_bins and (self.strategy == "balanced" or low == high):
+            warnings.warn(
+                f"n_bins={n_bins} was asked, but there are only {len(distinct)} distinct ages: "
+                f"{len(distinct)} bin{'s are' * (len(distinct) > 1) or ' is'} made.",
+                stacklevel=5,
+            )
+            n_bins = len(distinct)
+        if low == high:  # one age: a bin of one year around it
+            return np.array([low - 0.5, high + 0.5])
+        if self.strategy == "uniform":
+            return np.linspace(low, high, n_bins + 1)
+        cuts = _balanced_cuts(np.bincount(inverse, weight), n_bins)
+        return np.concatenate([[low], (distinct[cuts - 1] + distinct[cuts]) / 2, [high]])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.target_tags.one_d_labels = True
+        return tags
+
+
+def check_ages(ages: Any, name: str = "y") -> np.ndarray:
+    """Ages as finite float64 (n,).
+
+    Raises
+    ------
+    ValueError
+        If they are of another shape, not numbers, NaN or infinite; the message
+        names the first such value and its position.
+    """
+    array = np.asarray(ages)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(
+            f"{name} holds ages, shape (n_samples,) or (n_samples, 1); got shape {array.shape}. "
+            "Reshape your data."
+        )
+    if len(array) == 0:
+        raise ValueError(f"{name} holds 0 ages; at least one is needed (a minimum of 1 is required).")
+    if array.dtype.kind not in "fiub":
+        for position, value in enumerate(array.tolist()):
+            if not isinstance(value, Real):
+                raise ValueError(
+                    f"{name} must hold ages in years as numbers; {name}[{position}] is {value!r} "
+                    f"({type(value).__name__}). Unknown label type or text: convert it first, for "
+                    "example with numpy.asarray(ages, dtype=float)."
+                )
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        first = int(np.argmin(np.isfinite(array)))
+        kind = "NaN" if np.isnan(array[first]) else "infinity"
+        raise ValueError(
+            f"Input {name} contains {kind}: {name}[{first}] is {array[first]}. Drop samples "
+            "without an age."
+        )
+    return array
+
+
+def _check_ascending(values, name):
+    values = np.asarray(values)
+    ok = values.ndim == 1 and len(values) > 1 and values.dtype.kind in "fiu"
+    if not (ok and np.isfinite(values).all() and (np.diff(values) > 0).all()):
+        raise ValueError(f"{name} must be two or more ascending finite ages, got {values!r}.")
+    return values.astype(np.float64)
+
+
+def _balanced_cuts(counts: np.ndarray, n_bins: int) -> np.ndarray:
+    """Where to cut `counts` into runs with the least sum of squared totals.
+
+    Returns the first index of every run but the first, shape (n_bins - 1,).
+    """
+    cumulative = np.concatenate([[0], np.cumsum(counts)])
+    # Ties seldom stand in the way of continuous ages: the plain quantile cut,
+    # where its totals differ by one at most, cannot be improved on.
+    targets = np.round(cumulative[-1] * np.arange(1, n_bins) / n_bins)
+    cuts = np.searchsorted(cumulative, targets)
+    totals = np.diff(cumulative[np.concatenate([[0], cuts, [len(counts)]])])
+    if counts.dtype.kind == "i" and totals.min() > 0 and np.ptp(totals) <= 1:
+        return cuts
+
+    c = cumulative.tolist()
+    best = [value * value for value in c]  # one run over the first j counts
+    came_from = np.zeros((n_bins, len(c)), dtype=np.int32)
+    for run in range(1, n_bins):
+        # best'[j] = c[j]^2 + min over i < j of (best[i] + c[i]^2 - 2 c[i] c[j]): the
+        # minimum of lines in c[j], whose slopes fall and whose queries rise.
+        lines: deque[tuple[int, float, float]] = deque()
+        after = [float("inf")] * len(c)
+        for j in range(run + 1, len(c)):
+            i = j - 1
+            _add_line(lines, (i, -2 * c[i], best[i] + c[i] * c[i]))
+            while len(lines) > 1 and _at(lines[1], c[j]) <= _at(lines[0], c[j]):
+                lines.popleft()
+            after[j] = c[j] * c[j] + _at(lines[0], c[j])
+            came_from[run, j] = lines[0][0]
+        best = after
+    found = [len(c) - 1]
+    for run in range(n_bins - 1, 0, -1):
+        found.append(came_from[run, found[-1]])
+    return np.array(found[:0:-1], dtype=np.int64)
+
+
+def _at(line: tuple[int, float, float], x: float) -> float:
+    return line[1] * x + line[2]
+
+
+def _add_line(
+    lines: deque[tuple[int, float, float]], new: tuple[int, float, float]
+) -> None:
+    """Append a line to a lower envelope, dropping those it makes useless."""
+    while len(lines) > 1:
+        (_, m1, b1), (_, m2, b2) = lines[-2], lines[-1]
+        if (new[2] - b1) * (m1 - m2) > (b2 - b1) * (m1 - new[1]):
+            break
+        lines.pop()
+    lines.append(new)

@@ -1,0 +1,286 @@
+"""Frozen activations, computed once per image."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import os
+import sqlite3
+import tempfile
+import threading
+import time
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import platformdirs
+import torch
+from tqdm.auto import tqdm
+
+from .images import ImageError, digest_and_decoder, map_ahead, resize
+from .network import Part, digest, padded
+
+_CHUNK = 32  # images a forward pass, and a transaction of the store
+
+
+class FeatureStore:
+    """Activations on disk, shared by processes and days.
+
+    One SQLite file: an entry is there whole or not at all, whoever is killed
+    when. Each carries a checksum, and an entry that fails it counts as absent.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = os.fspath(folder)
+        self._lock = threading.Lock()
+        self._usable = True
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            self._db = sqlite3.connect(
+                os.path.join(self.folder, "activations.sqlite"),
+                timeout=60,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._db.execute("PRAGMA page_size = 16384")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS activation ("
+                "key BLOB PRIMARY KEY, checksum INTEGER, used INTEGER, data BLOB)"
+            )
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The stored activations among `keys`."""
+        found: dict[bytes, bytes] = {}
+        if not self._usable:
+            return found
+        try:
+            with self._lock:
+                for key in keys:
+                    row = self._db.execute(
+                        "SELECT checksum, data FROM activation WHERE key = ?", (key,)
+                    ).fetchone()
+                    if row is not None and zlib.crc32(row[1]) == row[0]:
+                        found[key] = row[1]
+        except sqlite3.Error as error:
+            self._give_up(error)
+        return found
+
+    def put(self, entries: Mapping[bytes, bytes]) -> None:
+        """Store activations, all or none."""
+        if not self._usable:
+            return
+        now = int(time.time())
+        rows = [(key, zlib.crc32(data), now, data) for key, data in entries.items()]
+        try:
+            with self._lock, self._transaction():
+                self._db.executemany("INSERT OR REPLACE INTO activation VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        with contextlib.suppress(AttributeError):  # the file was never opened
+            self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _give_up(self, error: Exception) -> None:
+        self._usable = False
+        warnings.warn(
+            f"The feature cache in {self.folder!r} cannot be used ({error}); going on without "
+            "it. Pass another folder as feature_cache, or None.",
+            stacklevel=4,
+        )
+
+
+@contextlib.contextmanager
+def open_store(feature_cache: str | os.PathLike | None) -> Iterator[FeatureStore | None]:
+    """The store of a classifier's ``feature_cache``: "auto", a folder, or none."""
+    if feature_cache is None:
+        yield None
+        return
+    if feature_cache == "auto":
+        feature_cache = platformdirs.user_cache_dir("skage", appauthor=False)
+    with contextlib.closing(FeatureStore(feature_cache)) as store:
+        yield store
+
+
+@dataclass
+class FrozenPrefix:
+    """A frozen part of the network, ready to be applied to images.
+
+    Parameters
+    ----------
+    part : Part or None
+        None stands for no frozen layer at all: the activations are the pixels.
+    image_size : int
+        Images are squeezed to this side, in pixels.
+    dtype : torch.dtype
+        Of the forward pass.
+    device : torch.device
+    exact : bool
+        Keep activations in float32 rather than float16.
+    """
+
+    part: Part | None
+    image_size: int
+    dtype: torch.dtype
+    device: torch.device
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        facts = (self.image_size, str(self.dtype), self.device.type, self.exact)
+        weights = b"pixels" if self.part is None else digest(self.part)
+        self._key = hashlib.blake2b(repr(facts).encode() + weights, digest_size=20).digest()
+        if self.part is not None:
+            if self.device.type != "cpu" or self.dtype != torch.float32:
+                self.part = copy.deepcopy(self.part)  # the caller keeps float32 on the CPU
+            self.part.to(self.device, self.dtype, memory_format=torch.channels_last)
+            # The pixels are normalised in float32 whatever follows.
+            self.part.mean, self.part.std = self.part.mean.float(), self.part.std.float()
+
+    def key(self, image_digest: bytes) -> bytes:
+        return hashlib.blake2b(image_digest + self._key, digest_size=20).digest()
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32."""
+        if self.part is None:
+            return pixels
+        with torch.inference_mode():
+            out = padded(self.part, torch.from_numpy(pixels).to(self.device))
+            if self.exact:
+                return out.float().cpu().contiguous().numpy()
+            return out.float().clamp(-65504, 65504).half().cpu().contiguous().numpy()
+
+
+@dataclass
+class Chunk:
+    """Consecutive images: where the readable ones stand in X, and what they gave."""
+
+    positions: list[int]
+    activations: np.ndarray
+    errors: list[ImageError]
+
+
+def iter_activations(
+    images: Sequence[Any],
+    prefix: FrozenPrefix,
+    *,
+    positions: Sequence[int] | np.ndarray | None = None,
+    store: FeatureStore | None = None,
+    on_error: str = "raise",
+    n_jobs: int | None = None,
+    progress: bool = False,
+) -> Iterator[Chunk]:
+    """Activations of images, a bounded chunk at a time.
+
+    Files are read and decoded in threads ahead of the forward pass; an image
+    whose activations are in the store is not decoded. `positions` takes some
+    of the images only.
+    """
+    wanted = range(len(images)) if positions is None else positions
+
+    def read(start: int) -> tuple[list[int], list[bytes], dict, dict, list[ImageError]]:
+        positions, keys, decoders, errors = [], [], {}, []
+        for position in map(int, wanted[start : start + _CHUNK]):
+            try:
+                content, decoder = digest_and_decoder(images[position], position)
+            except ImageError as error:
+                if on_error == "raise":
+                    raise
+                errors.append(error)
+                continue
+            positions.append(position)
+            keys.append(prefix.key(content))
+            decoders[keys[-1]] = (decoder, position)
+        known = store.get(decoders) if store is not None else {}
+        pixels = {}
+        for key, (decoder, _) in decoders.items():
+            if key in known:
+                continue
+            try:
+                pixels[key] = resize(decoder(), prefix.image_size)
+            except ImageError as error:
+                if on_error == "raise":
+                    raise
+                errors.append(error)
+        kept = [i for i, key in enumerate(keys) if key in known or key in pixels]
+        return [positions[i] for i in kept], [keys[i] for i in kept], known, pixels, errors
+
+    starts = range(0, len(wanted), _CHUNK)
+    bar = tqdm(total=len(wanted), desc="images", unit="image", disable=not progress, leave=False)
+    with bar:
+        for found, keys, known, pixels, errors in map_ahead(read, starts, n_jobs):
+            rows: dict[bytes, np.ndarray] = {}
+            if pixels:
+                computed = prefix(np.stack(list(pixels.values())))
+                rows = dict(zip(pixels, computed, strict=True))
+                shape, dtype = computed.shape[1:], computed.dtype
+                if store is not None:
+                    store.put({key: row.tobytes() for key, row in rows.items()})
+            elif known:
+                shape, dtype = _layout(prefix)
+            for key, data in known.items():
+                rows[key] = np.frombuffer(data, dtype).reshape(shape)
+            bar.update(len(found) + len(errors))
+            activations = np.stack([rows[key] for key in keys]) if keys else np.empty(0)
+            yield Chunk(found, activations, errors)
+
+
+def collect_activations(
+    images: Sequence[Any], prefix: FrozenPrefix, **options: Any
+) -> tuple[np.ndarray, np.ndarray, list[ImageError]]:
+    """Activations of all readable images, in a file that the system may page out.
+
+    Returns
+    -------
+    activations : memmap (m, ...), float16, float32 or uint8
+    positions : ndarray (m,), int
+        Where the readable images stand in `images`.
+    errors : list of ImageError
+        What was wrong with the others.
+    """
+    positions: list[int] = []
+    errors: list[ImageError] = []
+    with tempfile.TemporaryFile() as file:
+        for chunk in iter_activations(images, prefix, **options):
+            positions += chunk.positions
+            errors += chunk.errors
+            if chunk.positions:
+                shape, dtype = chunk.activations.shape[1:], chunk.activations.dtype
+                file.write(chunk.activations.data)
+        file.flush()
+        if not positions:
+            return np.empty(0), np.empty(0, dtype=int), errors
+        # The mapping outlives the file, which has no name.
+        data = np.memmap(file, dtype, "c", shape=(len(positions), *shape))
+    return data, np.array(positions), errors
+
+
+def _layout(prefix: FrozenPrefix) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of one image's activations, computed on a blank one."""
+    if not hasattr(prefix, "_known_layout"):
+        blank = np.zeros((1, prefix.image_size, prefix.image_size, 3), dtype=np.uint8)
+        out = prefix(blank)
+        prefix._known_layout = out.shape[1:], out.dtype  # type: ignore[attr-defined]
+    return prefix._known_layout  # type: ignore[attr-defined]

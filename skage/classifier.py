@@ -1,0 +1,439 @@
+"""VGG16Classifier: a scikit-learn classifier of images that owns a skorch net."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
+
+from .cache import FrozenPrefix, collect_activations, iter_activations, open_store
+from .images import SKIP_HINT, ImageError, check_images, image_tags
+from .network import TRAINABLE, build, padded, resolve_device, resolve_precision
+from .training import Targets, train_suffix
+
+_TRAINING = (
+    "optimizer",
+    "lr",
+    "weight_decay",
+    "momentum",
+    "batch_size",
+    "max_epochs",
+    "lr_step",
+    "lr_gamma",
+    "early_stopping",
+    "callbacks",
+    "verbose",
+)
+
+
+class VGG16Classifier(ClassifierMixin, BaseEstimator):
+    """VGG16 over images (DEX, Rothe et al., IJCV 2016, section 3.1), trained with skorch.
+
+    The network is cut at its first trainable layer. Within one fit each image
+    passes the frozen layers once; the epochs train the others on what came out.
+
+    Parameters
+    ----------
+    weights : "imagenet", path or None, default="imagenet"
+        Pretrained weights: torchvision's for ImageNet, downloaded once; a
+        .safetensors or torch file with torchvision's names, which may cover
+        only the convolutions; None starts from He's random initialisation.
+        The output layer is always fresh.
+
+    trainable : {"head", "classifier", "block5", "block4", "block3", "block2", "all"}, \
+            default="classifier"
+        What is trained: the output layer, all fully connected layers, these
+        and the convolutions from that block on, or everything.
+
+    hidden_layer_sizes : tuple of int, default=None
+        Widths of fresh fully connected layers before the output layer; () for
+        none. None keeps VGG16's own two of 4096.
+
+    dropout : float, default=0.5
+        Before the output layer, and after each hidden layer.
+
+    image_size : int, default=224
+        Images are squeezed to this side, in pixels, at least 32.
+
+    lr : float, default=1e-3
+        Learning rate of the first epoch.
+
+    weight_decay : float, default=5e-4
+        L2 penalty (decoupled with "adamw").
+
+    momentum : float, default=0.9
+        Of "sgd"; with "adam" and "adamw" the first of the two betas.
+
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+
+    batch_size : int, default=64
+
+    max_epochs : int, default=30
+
+    lr_step : int, default=10
+        The learning rate is multiplied by `lr_gamma` every so many epochs,
+        first after epoch `lr_step`. None keeps it constant.
+
+    lr_gamma : float, default=0.1
+
+    validation_fraction : float, default=0.1
+        Share of the training images that is held out to record the validation
+        loss and MAE; 0 trains on all.
+
+    early_stopping : bool or int, default=False
+        Stop after 5 (or so many) epochs without a better validation error, and
+        take the weights of the best epoch.
+
+    callbacks : list, default=None
+        skorch callbacks; fit works on a copy of them.
+
+    feature_cache : path, "auto" or None, default=None
+        Folder where activations of the frozen layers are kept for later fits
+        and predictions; "auto" is the user's cache folder; None keeps them
+        within one fit only.
+
+    precision : {"auto", "bfloat16", "float32"}, default="auto"
+        Of the network's arithmetic. "auto" is bfloat16 where the hardware
+        multiplies it, else float32. Activations wait between prefix and suffix
+        in float16, with "float32" in float32.
+
+    device : str, default="auto"
+        A torch device; "auto" takes a GPU where there is one.
+
+    on_error : {"raise", "skip"}, default="raise"
+        Whether an unreadable image raises, or is left out of fit and gets NaN
+        in predict, with one warning.
+
+    n_jobs : int, default=None
+        Threads that read and decode images; None takes one a processor.
+
+    random_state : int, RandomState instance or None, default=None
+        Fresh weights, validation split, order of the batches and dropout. An
+        int gives the same network each time, bit for bit on one machine.
+
+    verbose : int, default=0
+        1 shows progress bars, 2 a table of the epochs.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, in the order of the columns of `predict_proba`.
+    net_ : skorch.NeuralNet
+        The trained layers, on the CPU, without the optimizer's state.
+    prefix_ : torch.nn.Module or None
+        The frozen layers, on the CPU.
+    history_ : list of dict
+        An entry an epoch: epoch, train_loss, valid_loss, lr, dur (seconds),
+        and within BinnedAgeRegressor valid_mae in years.
+    n_skipped_ : int
+        Unreadable images that fit left out.
+
+    See Also
+    --------
+    BinnedAgeRegressor : Turns the classes into ages.
+
+    Notes
+    -----
+    The fresh hidden layers see block 5's output at most 7 x 7 large; a smaller
+    image keeps its smaller map. Images are normalised with the mean and
+    standard deviation of ImageNet.
+    """
+
+    _parameter_constraints = {
+        "weights": [str, os.PathLike, None],
+        "trainable": [StrOptions(set(TRAINABLE))],
+        "hidden_layer_sizes": ["array-like", None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "image_size": [Interval(Integral, 32, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "optimizer": [StrOptions({"sgd", "adam", "adamw"}), type],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr_step": [Interval(Integral, 1, None, closed="left"), None],
+        "lr_gamma": [Interval(Real, 0, None, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "feature_cache": [str, os.PathLike, None],
+        "precision": [StrOptions({"auto", "bfloat16", "float32"})],
+        "device": [str],
+        "on_error": [StrOptions({"raise", "skip"})],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        weights="imagenet",
+        trainable="classifier",
+        hidden_layer_sizes=None,
+        dropout=0.5,
+        image_size=224,
+        lr=1e-3,
+        weight_decay=5e-4,
+        momentum=0.9,
+        optimizer="sgd",
+        batch_size=64,
+        max_epochs=30,
+        lr_step=10,
+        lr_gamma=0.1,
+        validation_fraction=0.1,
+        early_stopping=False,
+        callbacks=None,
+        feature_cache=None,
+        precision="auto",
+        device="auto",
+        on_error="raise",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.weights = weights
+        self.trainable = trainable
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.image_size = image_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.lr_step = lr_step
+        self.lr_gamma = lr_gamma
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.callbacks = callbacks
+        self.feature_cache = feature_cache
+        self.precision = precision
+        self.device = device
+        self.on_error = on_error
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, ages=None, bin_values=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            Paths, PIL images or arrays; see `skage.images.check_images`.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the images in the loss.
+        ages : array-like of shape (n_samples,), default=None
+            Ages in years, to record the validation MAE.
+        bin_values : array-like, default=None
+            Ages in years that stand for the labels 0, 1, ...; goes with `ages`.
+
+        Returns
+        -------
+        self : VGG16Classifier
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read and `on_error` is "raise", or none can.
+        ValueError
+            If a parameter or the labels are not valid, or training diverges.
+        """
+        images = check_images(X)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(images, y)
+        check_classification_targets(y)
+        weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
+        rows = np.flatnonzero(weight)
+        if not len(rows):
+            raise ValueError("All sample weights are zero: there is nothing to train on.")
+        if self.early_stopping and not self.validation_fraction:
+            raise ValueError("early_stopping needs a validation_fraction above 0.")
+        classes, codes = np.unique(y[rows], return_inverse=True)
+        device = resolve_device(self.device)
+        precision = resolve_precision(self.precision, device)
+        random_state = check_random_state(self.random_state)
+
+        gpus = [device] if device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices=gpus),
+            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+        ):
+            torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
+            prefix, suffix = build(
+                len(classes),
+                weights=self.weights,
+                trainable=self.trainable,
+                hidden_layer_sizes=self._check_hidden_layer_sizes(),
+                dropout=self.dropout,
+                image_size=self.image_size,
+            )
+            frozen = self._frozen(prefix, device, precision)
+            with open_store(self.feature_cache) as store:
+                activations, read, errors = collect_activations(
+                    images, frozen, positions=rows, store=store, **self._reading()
+                )
+            if errors and not len(read):
+                raise ImageError(f"None of the {len(rows)} images can be read. {errors[0]}")
+            if errors:
+                _warn_skipped(errors, len(rows), "are left out of fit")
+            kept = np.isin(rows, read)
+            targets = Targets(
+                codes[kept].astype(np.int64),
+                (weight[read] / weight[read].mean()).astype(np.float32),
+                None if ages is None else np.asarray(ages)[read].astype(np.float32),
+            )
+            net = train_suffix(
+                suffix,
+                activations,
+                targets,
+                _held_out(len(read), self.validation_fraction, random_state),
+                values=None if bin_values is None else np.asarray(bin_values)[classes],
+                device=device,
+                precision=precision,
+                **{name: getattr(self, name) for name in _TRAINING},
+            )
+        self.classes_ = classes
+        self.prefix_ = prefix
+        self.net_ = net
+        self.history_ = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
+        self.n_skipped_ = len(errors)
+        self._ready = None
+        return self
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), float32
+            NaN where `on_error` is "skip" and the image cannot be read.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read and `on_error` is "raise".
+        """
+        check_is_fitted(self)
+        images = check_images(X)
+        frozen, suffix, device = self._get_ready()
+        probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
+        errors: list[ImageError] = []
+        with open_store(self.feature_cache) as store:
+            for chunk in iter_activations(images, frozen, store=store, **self._reading()):
+                errors += chunk.errors
+                if not chunk.positions:
+                    continue
+                with (
+                    torch.inference_mode(),
+                    torch.autocast(device.type, frozen.dtype, enabled=frozen.dtype.itemsize < 4),
+                ):
+                    batch = torch.from_numpy(chunk.activations).to(device)
+                    logits = padded(suffix, batch).float()
+                probabilities[chunk.positions] = logits.softmax(dim=1).cpu().numpy()
+        if errors:
+            _warn_skipped(errors, len(images), "get NaN")
+        return probabilities
+
+    def predict(self, X):
+        """Most probable labels.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            NaN (None among text labels) where an image is skipped.
+        """
+        probabilities = self.predict_proba(X)
+        skipped = np.isnan(probabilities[:, 0])
+        labels = self.classes_[np.where(skipped, 0, probabilities.argmax(axis=1))]
+        if skipped.any():
+            numeric = labels.dtype.kind in "biuf"
+            labels = labels.astype(np.float64 if numeric else object)
+            labels[skipped] = np.nan if numeric else None
+        return labels
+
+    def _check_hidden_layer_sizes(self):
+        sizes = self.hidden_layer_sizes
+        if sizes is None:
+            return None
+        sizes = tuple(sizes)
+        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0."
+            )
+        if sizes and self.trainable == "head":
+            raise ValueError(
+                f"trainable='head' would leave the fresh hidden_layer_sizes={sizes} untrained. "
+                "Pass trainable='classifier', or hidden_layer_sizes=() or None."
+            )
+        return sizes
+
+    def _frozen(self, prefix, device, precision):
+        exact = self.precision == "float32"
+        return FrozenPrefix(prefix, self.image_size, precision, device, exact=exact)
+
+    def _reading(self):
+        return {"on_error": self.on_error, "n_jobs": self.n_jobs, "progress": self.verbose > 0}
+
+    def _get_ready(self):
+        """The fitted network on its device; made on first use, left out of pickles."""
+        if getattr(self, "_ready", None) is None:
+            try:
+                device = resolve_device(self.device)
+            except ValueError as error:  # trained elsewhere
+                warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
+                device = torch.device("cpu")
+            precision = resolve_precision(self.precision, device)
+            suffix = self.net_.module_.eval()
+            if device.type != "cpu":
+                suffix = copy.deepcopy(suffix).to(device)
+            self._ready = self._frozen(self.prefix_, device, precision), suffix, device
+        return self._ready
+
+    def __getstate__(self):
+        return {k: v for k, v in super().__getstate__().items() if k != "_ready"}
+
+    def __sklearn_tags__(self):
+        return image_tags(super().__sklearn_tags__())
+
+
+def _held_out(n_samples, fraction, random_state):
+    """Rows of the validation split, never all of them."""
+    n_held_out = min(int(round(fraction * n_samples)), n_samples - 1)
+    return random_state.permutation(n_samples)[:n_held_out]
+
+
+def _warn_skipped(errors, n_images, fate):
+    shown = " ".join(str(error).replace(SKIP_HINT, "").strip() for error in errors[:3])
+    warnings.warn(
+        f"{len(errors)} of {n_images} images cannot be read and {fate}: {shown}"
+        f"{' ...' if len(errors) > 3 else ''}",
+        stacklevel=3,
+    )

@@ -1,0 +1,241 @@
+"""Read images of any kind: one reader for paths, PIL images and arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from joblib import effective_n_jobs
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+#: Larger files are refused unread; no photograph comes near it.
+MAX_FILE_BYTES = 512 * 2**20
+SKIP_HINT = "Pass on_error='skip' to leave such images out."
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Pillow decodes a lazily opened image on first use; the same object may stand
+# twice in X and so be met by two threads.
+_pil_lock = threading.Lock()
+
+
+class ImageError(ValueError):
+    """An image that cannot be read; the message names it and its position."""
+
+
+def check_images(X: Any) -> Sequence[Any]:
+    """Check the container of a batch of images, without reading any.
+
+    Parameters
+    ----------
+    X : sequence of images
+        Paths (str or Path) in a list, array, Series or one-column frame; PIL
+        images; arrays (H, W) or (H, W, 3); or one array (n, H, W) or
+        (n, H, W, 3).
+
+    Returns
+    -------
+    images : sequence of length n
+        One image an item.
+
+    Raises
+    ------
+    ValueError
+        If X is a single image, is empty, or is an array of another rank.
+    """
+    if isinstance(X, (str, bytes, os.PathLike, Image.Image)):
+        raise ValueError(f"X is one image ({_name(X)}); pass a list: [X].")
+    if hasattr(X, "iloc"):  # pandas: a Series or a one-column frame
+        X = X.to_numpy()
+    if hasattr(X, "__array__") and not isinstance(X, np.ndarray):
+        X = np.asarray(X)
+    if isinstance(X, np.ndarray):
+        if X.ndim == 2 and X.shape[1] == 1:
+            X = X[:, 0]
+        if X.dtype.kind in "OUS" and X.ndim == 1:
+            X = X.tolist()
+        elif X.dtype.kind in "OUS" or X.ndim not in (3, 4) or X.shape[3:] not in ((), (3,)):
+            raise ValueError(
+                f"X is an array of shape {X.shape} and dtype {X.dtype}; images are expected as "
+                "(n, H, W), as (n, H, W, 3) with the channels last, or as a list of images of "
+                "any size (one image alone: X[None])."
+            )
+    if not isinstance(X, Sequence) and not isinstance(X, np.ndarray):
+        raise ValueError(f"X must be a sequence of images, got {type(X).__name__}.")
+    if len(X) == 0:
+        raise ValueError("X holds 0 images; at least one is needed (minimum of 1 is required).")
+    return X
+
+
+def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[[], Image.Image]]:
+    """Return a digest of the item's content and a function that decodes it.
+
+    A file is hashed as it lies on disk, so that an image whose activations are
+    known need not be decoded at all.
+    """
+    if isinstance(item, (str, os.PathLike)):
+        data = _read_file(item, position)
+        return _digest(b"file", data), lambda: _decode(data, item, position)
+    if isinstance(item, Image.Image):
+        with _pil_lock:
+            try:
+                image = _to_rgb(item)
+            except Exception as error:
+                raise _unreadable(item, position, error) from error
+    else:
+        image = Image.fromarray(_to_uint8(item, position))
+    return _digest(b"rgb %d %d" % image.size, image.tobytes()), lambda: image
+
+
+def resize(image: Image.Image, size: int) -> np.ndarray:
+    """Squeeze an RGB image to (size, size, 3) uint8, as DEX squeezes its crops."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def map_ahead(
+    function: Callable[[T], R], items: Iterable[T], n_jobs: int | None = None
+) -> Iterator[R]:
+    """Map in threads and in order, only a few results ahead of the consumer."""
+    n_threads = effective_n_jobs(-1 if n_jobs is None else n_jobs)
+    with ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def image_tags(tags: Any) -> Any:
+    """Mark scikit-learn tags as those of an estimator of images."""
+    tags.input_tags.two_d_array = False
+    tags.input_tags.three_d_array = True
+    tags.input_tags.string = True
+    return tags
+
+
+def _read_file(path: str | os.PathLike, position: int) -> bytes:
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{_at(path, position)} is a folder, not an image.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{_at(path, position)} is not a regular file. {SKIP_HINT}")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(
+                f"{_at(path, position)} has {status.st_size} bytes, more than the "
+                f"{MAX_FILE_BYTES} that an image may have. {SKIP_HINT}"
+            )
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError as error:
+        raise ImageError(f"{_at(path, position)} does not exist. {SKIP_HINT}") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(
+            f"{_at(path, position)} cannot be opened: {error}. {SKIP_HINT}"
+        ) from error
+    if not data:
+        raise ImageError(f"{_at(path, position)} is empty (0 bytes). {SKIP_HINT}")
+    return data
+
+
+def _decode(data: bytes, item: Any, position: int) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and width * height > limit:
+                raise ImageError(
+                    f"{_at(item, position)} would decode to {width} x {height} pixels, more than "
+                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the "
+                    f"file. {SKIP_HINT}"
+                )
+            return _to_rgb(image)
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever a broken file leads them to
+        raise _unreadable(item, position, error) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Upright RGB: EXIF orientation applied, alpha laid on white, first frame."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        # Pillow's wide modes carry no range: a picture that fits 8 bits is one,
+        # else it is taken for 16 bits.
+        values = np.asarray(image, dtype=np.float64)
+        scale = 255.0 if 0 <= values.min() and values.max() <= 1 and image.mode == "F" else 1.0
+        scale = scale if values.max() <= 255 else 1 / 257
+        return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        return converted if converted is not None else image
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_uint8(item: Any, position: int) -> np.ndarray:
+    try:
+        array = np.asarray(item)
+    except ValueError as error:
+        raise _unreadable(item, position, error) from error
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
+        raise ImageError(
+            f"Image {position} of X is a {type(item).__name__} of shape {array.shape}; expected a "
+            "path, a PIL image, or an array (H, W) or (H, W, 3) with the channels last."
+        )
+    if array.dtype.kind == "f":
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= 1):  # also true of NaN
+            raise ImageError(
+                f"Image {position} of X has floats from {low} to {high}; floats must lie in "
+                "[0, 1]. Divide by 255, or pass uint8."
+            )
+        array = np.round(array * 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ImageError(
+            f"Image {position} of X has dtype {array.dtype}; pass uint8 in 0..255 or floats in "
+            "[0, 1]."
+        )
+    return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
+
+
+def _digest(kind: bytes, data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=20, person=kind[:16]).digest()
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, Image.Image):
+        return getattr(item, "filename", "") or f"{item.mode} image of {item.size}"
+    return os.fspath(item) if isinstance(item, (str, bytes, os.PathLike)) else type(item).__name__
+
+
+def _at(item: Any, position: int) -> str:
+    return f"{_name(item)} (item {position})"
+
+
+def _unreadable(item: Any, position: int, error: Exception) -> ImageError:
+    reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+    return ImageError(f"{_at(item, position)} is not a readable image: {reason}. {SKIP_HINT}")

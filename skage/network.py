@@ -1,0 +1,310 @@
+"""VGG16, its weights, and the cut between frozen prefix and trainable suffix."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.error
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG16_Weights, vgg16
+
+logger = logging.getLogger(__name__)
+
+#: Where each value of ``trainable`` cuts: the first layer of ``features`` that is trained.
+_FIRST_TRAINED = {"all": 0, "block2": 5, "block3": 10, "block4": 17, "block5": 24}
+TRAINABLE = ("head", "classifier", "block5", "block4", "block3", "block2", "all")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_N_FEATURES = 512  # channels after block5
+_MIN_ROWS = 4  # fewer rows take other kernels, whose last bit differs
+
+
+class Part(nn.Module):
+    """A run of VGG16's layers, with torchvision's names for their weights.
+
+    Takes uint8 images (n, s, s, 3) where it starts the network, else the
+    activations of the part before it; feature maps travel as (n, h, w, c).
+    """
+
+    def __init__(
+        self,
+        features: nn.Sequential,
+        pool: nn.Module | None,
+        classifier: nn.Sequential,
+        normalise: bool,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ):
+        super().__init__()
+        self.features = features
+        self.pool = pool
+        self.classifier = classifier
+        self.normalise = normalise
+        self.register_buffer("mean", 255 * torch.tensor(mean), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.normalise:
+            x = ((x.to(self.mean.dtype) - self.mean) / self.std).to(self._dtype())
+        elif x.dtype != self._dtype():
+            x = x.to(self._dtype())
+        if x.ndim == 4:
+            x = self.features(x.permute(0, 3, 1, 2))  # a view: memory stays channels-last
+        if self.pool is not None:
+            x = torch.flatten(self.pool(x), 1)
+        if x.ndim == 4:
+            return x.permute(0, 2, 3, 1)
+        return self.classifier(x)
+
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.parameters()), torch.float32)
+
+
+def build(
+    n_outputs: int,
+    *,
+    weights: str | os.PathLike | None,
+    trainable: str,
+    hidden_layer_sizes: tuple[int, ...] | None,
+    dropout: float,
+    image_size: int,
+) -> tuple[Part | None, Part]:
+    """Build VGG16 for `n_outputs` classes, cut at its first trainable layer.
+
+    Fresh layers draw from torch's global generator: seed it first. The output
+    layer is always fresh.
+
+    Returns
+    -------
+    prefix : Part or None
+        The frozen layers, in evaluation mode; None when all layers train.
+    suffix : Part
+        The trainable layers.
+
+    Raises
+    ------
+    ValueError
+        If `weights` is unknown or of another architecture, or a layer would
+        be frozen that it does not cover.
+    OSError
+        If the ImageNet weights can neither be found nor downloaded.
+    """
+    known = {} if weights is None else load_weights(weights)
+    with torch.device("meta"):
+        features = vgg16(init_weights=False).features
+        side = min(7, image_size // 32)
+        sizes = [_N_FEATURES * (49 if hidden_layer_sizes is None else side**2)]
+        hidden = (4096, 4096) if hidden_layer_sizes is None else hidden_layer_sizes
+        layers: list[nn.Module] = [] if hidden else [nn.Dropout(dropout)]
+        for width in hidden:
+            layers += [nn.Linear(sizes[-1], width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+            sizes.append(width)
+        classifier = nn.Sequential(*layers, nn.Linear(sizes[-1], n_outputs))
+    pool = nn.AdaptiveAvgPool2d(7 if hidden_layer_sizes is None else side)
+
+    first = _FIRST_TRAINED.get(trainable, len(features))
+    # The head keeps its dropout, the layer just before it.
+    hidden_frozen = len(classifier) - 2 if trainable == "head" else 0
+    frozen = {name for name, _ in features[:first].named_parameters(prefix="features")}
+    frozen |= {n for n, _ in classifier[:hidden_frozen].named_parameters(prefix="classifier")}
+    reusable = _reusable(known, features, classifier, fresh_hidden=hidden_layer_sizes is not None)
+    if weights is not None and (uncovered := sorted(frozen - reusable.keys())):
+        raise ValueError(
+            f"trainable={trainable!r} freezes layers that weights={os.fspath(weights)!r} does not "
+            f"cover ({', '.join(uncovered[:4])}{', ...' if len(uncovered) > 4 else ''}): they "
+            "would stay random. Pass trainable='classifier' or weights that cover them."
+        )
+    for prefix, module in (("features", features), ("classifier", classifier)):
+        _fill(prefix, module, reusable, frozen)
+    if weights is not None:
+        fresh = sorted({n.rsplit(".", 1)[0] for n in _names(features, classifier)} - {
+            n.rsplit(".", 1)[0] for n in reusable
+        })
+        logger.info("weights=%r; fresh layers: %s", os.fspath(weights), ", ".join(fresh))
+
+    whole = first == 0
+    pooled_in_prefix = trainable in ("head", "classifier")
+    suffix = Part(
+        features[first:],
+        None if pooled_in_prefix else pool,
+        classifier[hidden_frozen:],
+        normalise=whole,
+    ).to(memory_format=torch.channels_last)
+    if whole:
+        return None, suffix
+    prefix_part = Part(
+        features[:first],
+        pool if pooled_in_prefix else None,
+        classifier[:hidden_frozen],
+        normalise=True,
+    )
+    return prefix_part.requires_grad_(False).eval(), suffix
+
+
+def load_weights(weights: str | os.PathLike) -> Mapping[str, Tensor]:
+    """State dict of "imagenet", or of a .safetensors or torch file.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the file is no state dict of a VGG16.
+    OSError
+        If the ImageNet weights can neither be found nor downloaded.
+    """
+    if weights == "imagenet":
+        return _imagenet()
+    path = os.fspath(weights)
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"weights={path!r} is neither 'imagenet', None, nor an existing file "
+            "(.safetensors, .pth)."
+        )
+    status = os.stat(path)
+    return _read_weights(os.path.abspath(path), status.st_mtime_ns, status.st_size)
+
+
+def digest(part: Part) -> bytes:
+    """Digest of a part's layers and weights."""
+    hasher = hashlib.blake2b(repr(part).encode(), digest_size=20)
+    for name, tensor in (*part.named_buffers(), *part.named_parameters()):
+        array = tensor.detach().float().cpu().contiguous().numpy()
+        hasher.update(f"{name} {array.shape}".encode())
+        hasher.update(np.ascontiguousarray(array).data)
+    return hasher.digest()
+
+
+def padded(part: Part, batch: Tensor) -> Tensor:
+    """Apply `part`, so that a row's result does not depend on its batch.
+
+    One to three rows take other matrix kernels than four or more; their
+    results differ in the last bit. A small batch is filled up with copies.
+    """
+    n_rows = len(batch)
+    if n_rows < _MIN_ROWS:
+        batch = torch.cat([batch, batch[:1].expand(_MIN_ROWS - n_rows, *batch.shape[1:])])
+    return part(batch)[:n_rows]
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn ``device`` into a torch device; "auto" takes a GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the device is not on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not available here: {str(error).splitlines()[0]} "
+            "Pass device='auto' or 'cpu'."
+        ) from error
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Compute dtype: "auto" is bfloat16 where the hardware multiplies it, else float32."""
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return getattr(torch, precision)
+
+
+def _names(features: nn.Module, classifier: nn.Module) -> list[str]:
+    return [
+        name
+        for prefix, module in (("features", features), ("classifier", classifier))
+        for name, _ in module.named_parameters(prefix=prefix)
+    ]
+
+
+def _reusable(
+    known: Mapping[str, Tensor], features: nn.Module, classifier: nn.Sequential, fresh_hidden: bool
+) -> dict[str, Tensor]:
+    """The tensors of a weights file that the network takes over."""
+    wanted = dict(features.named_parameters(prefix="features"))
+    if not fresh_hidden:
+        wanted |= dict(classifier[:-1].named_parameters(prefix="classifier"))
+    reusable = {}
+    for name, parameter in wanted.items():
+        if name in known:
+            if known[name].shape != parameter.shape:
+                raise ValueError(
+                    f"The weights are of another architecture: {name} has shape "
+                    f"{tuple(known[name].shape)}, VGG16 has {tuple(parameter.shape)}."
+                )
+            reusable[name] = known[name]
+    return reusable
+
+
+def _fill(
+    prefix: str, module: nn.Sequential, known: Mapping[str, Tensor], frozen: set[str]
+) -> None:
+    """Give each parameter of a module on the meta device its values."""
+    for position, layer in module.named_children():
+        for kind, parameter in list(layer.named_parameters()):
+            name = f"{prefix}.{position}.{kind}"
+            if name in known:
+                # A frozen layer may share its tensor with other networks.
+                value = known[name].float()
+                value = value if name in frozen else value.clone()
+            else:
+                value = torch.zeros(parameter.shape)
+                if kind == "weight" and layer is not module[-1]:
+                    nn.init.kaiming_normal_(value, nonlinearity="relu")
+                elif kind == "weight":
+                    nn.init.normal_(value, std=0.01)
+            setattr(layer, kind, nn.Parameter(value))
+
+
+def _imagenet() -> Mapping[str, Tensor]:
+    weights = VGG16_Weights.IMAGENET1K_V1
+    name = weights.url.rsplit("/", 1)[1]
+    path = os.path.join(torch.hub.get_dir(), "checkpoints", name)
+    if not os.path.isfile(path):
+        try:
+            weights.get_state_dict(progress=True, check_hash=True)
+        except (urllib.error.URLError, OSError) as error:
+            raise OSError(
+                f"The ImageNet weights could not be downloaded from {weights.url} ({error}). "
+                f"Fetch {name} on a machine with network and pass weights='path/to/{name}', or "
+                f"put it at {path}."
+            ) from error
+    return load_weights(path)
+
+
+@lru_cache(maxsize=2)
+def _read_weights(path: str, mtime: int, size: int) -> Mapping[str, Tensor]:
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a readable .safetensors or torch weights file: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
+    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    unknown = sorted(k for k in state if not k.startswith(("features.", "classifier.")))
+    if "features.0.weight" not in state or unknown:
+        raise ValueError(
+            f"{path} holds no VGG16 weights with torchvision's names (features.0.weight, ...): "
+            f"found {', '.join((unknown or sorted(state))[:3]) or 'no tensors'}."
+        )
+    return state

@@ -1,0 +1,270 @@
+"""BinnedAgeRegressor: ages through a classifier of age bins."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    has_fit_parameter,
+)
+
+from .binning import AgeBinner, check_ages
+from .images import image_tags
+
+
+class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+    """Predict age as the expectation over age bins (DEX, Rothe et al., IJCV 2016).
+
+    A classifier gives the probabilities p of the bins, the binner each bin's
+    value v in years, and the prediction is ``p @ v`` (section 3.2, equation 4).
+    Over a tabular classifier the same is a general binned regressor.
+
+    Parameters
+    ----------
+    classifier : classifier with predict_proba, default=None
+        None stands for ``VGG16Classifier()``.
+
+    binner : AgeBinner, default=None
+        Fitted on the ages given to fit, so never on held-out folds. None
+        stands for ``AgeBinner()``.
+
+    decode : {"mean", "median", "mode"}, default="mean"
+        What of the predicted distribution to return: its expectation, as DEX;
+        its median, which minimises the expected absolute error; or the value
+        of the most probable bin.
+
+    Attributes
+    ----------
+    classifier_ : classifier
+        The fitted classifier of bin codes.
+    binner_ : AgeBinner
+        The fitted binner.
+    n_features_in_, feature_names_in_
+        As the fitted classifier has them; absent over images.
+
+    See Also
+    --------
+    AgeBinner : The bins.
+    VGG16Classifier : The classifier of images.
+
+    Notes
+    -----
+    `predict_interval`, `return_std` and the median take each bin's probability
+    as spread evenly between its edges.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skage import AgeBinner, BinnedAgeRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = BinnedAgeRegressor(LogisticRegression(C=100), AgeBinner(n_bins=10)).fit(X, y)
+    >>> model.predict(X[:2]).round()
+    array([199.,  78.])
+    >>> model.predict_interval(X[:2], coverage=0.5).round()
+    array([[150., 264.],
+           [ 56.,  87.]])
+    """
+
+    _parameter_constraints = {
+        "classifier": [HasMethods(["fit", "predict_proba"]), None],
+        "binner": [HasMethods(["fit", "transform", "inverse_transform"]), None],
+        "decode": [StrOptions({"mean", "median", "mode"})],
+    }
+
+    def __init__(self, classifier=None, binner=None, *, decode="mean"):
+        self.classifier = classifier
+        self.binner = binner
+        self.decode = decode
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Fit the bins and the classifier of bins.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or whatever the classifier takes
+        y : array-like of shape (n_samples,)
+            Ages in years.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, in the bins and in the classifier.
+        **fit_params : dict
+            Passed to the classifier's fit; with metadata routing, routed.
+
+        Returns
+        -------
+        self : BinnedAgeRegressor
+
+        Raises
+        ------
+        ValueError
+            If an age is no finite number, or X and y differ in length.
+        TypeError
+            If `sample_weight` is given and the classifier takes none.
+        """
+        if y is None:
+            raise ValueError("BinnedAgeRegressor requires y to be passed, but the target y is None.")
+        y = check_ages(column_or_1d(y, warn=True))
+        check_consistent_length(X, y)
+        classifier = self._get_classifier()
+        if sample_weight is not None:
+            if not (has_fit_parameter(classifier, "sample_weight") or _routing_enabled()):
+                raise TypeError(
+                    f"{type(classifier).__name__}.fit takes no sample_weight; leave it out or "
+                    "choose a classifier that does."
+                )
+            sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
+            fit_params["sample_weight"] = sample_weight
+        if _routing_enabled():
+            fit_params = process_routing(self, "fit", **fit_params).classifier.fit
+
+        binner = clone(self.binner) if self.binner is not None else AgeBinner()
+        binner.fit(y, sample_weight=sample_weight)
+        if has_fit_parameter(classifier, "bin_values"):
+            fit_params = {**fit_params, "ages": y, "bin_values": binner.bin_values_}
+        classifier = clone(classifier).fit(X, binner.transform(y), **fit_params)
+
+        self.binner_, self.classifier_ = binner, classifier
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(classifier, name):
+                setattr(self, name, getattr(classifier, name))
+        return self
+
+    def predict(self, X, return_std=False):
+        """Predict ages.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or whatever the classifier takes
+        return_std : bool, default=False
+            Whether to return the standard deviation of each distribution too.
+
+        Returns
+        -------
+        ages : ndarray of shape (n_samples,)
+            In years; NaN for an image that the classifier skipped.
+        std : ndarray of shape (n_samples,)
+            In years; only if `return_std`.
+        """
+        distribution = self.predict_dist(X)
+        ages = self._decode(distribution)
+        if not return_std:
+            return ages
+        values, widths = self.binner_.bin_values_, np.diff(self.binner_.bin_edges_)
+        mean = distribution @ values
+        within = distribution @ (widths**2 / 12)
+        between = (distribution * (values - mean[:, None]) ** 2).sum(axis=1)
+        return ages, np.sqrt(within + between).astype(ages.dtype)
+
+    def predict_dist(self, X):
+        """Predict the distribution over the bins.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or whatever the classifier takes
+
+        Returns
+        -------
+        distribution : ndarray of shape (n_samples, n_bins)
+            A row's probabilities of the bins of ``binner_``; 0 for a bin that
+            had no training sample.
+        """
+        check_is_fitted(self)
+        probabilities = np.asarray(self.classifier_.predict_proba(X))
+        seen = self.classifier_.classes_
+        if len(seen) == self.binner_.n_bins_:
+            return probabilities
+        distribution = np.zeros((len(probabilities), self.binner_.n_bins_), probabilities.dtype)
+        distribution[np.isnan(probabilities[:, 0])] = np.nan
+        distribution[:, seen] = probabilities
+        return distribution
+
+    def predict_interval(self, X, coverage=0.9):
+        """Predict central intervals from the quantiles of the distribution.
+
+        How often they hold the true age is as good as the classifier's
+        calibration; nothing is corrected here.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or whatever the classifier takes
+        coverage : float, default=0.9
+            The probability between the bounds, above 0 and below 1.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2)
+            Lower and upper bounds in years.
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, for example 0.9.")
+        distribution = self.predict_dist(X)
+        tail = (1 - coverage) / 2
+        return np.stack([self._quantile(distribution, q) for q in (tail, 1 - tail)], axis=1)
+
+    def _decode(self, distribution):
+        if self.decode == "mean":
+            return self.binner_.inverse_transform(distribution)
+        if self.decode == "median":
+            return self._quantile(distribution, 0.5)
+        ages = self.binner_.bin_values_.astype(distribution.dtype)[distribution.argmax(axis=1)]
+        return np.where(np.isnan(distribution[:, 0]), np.nan, ages).astype(distribution.dtype)
+
+    def _quantile(self, distribution, level):
+        """The ages below which `level` of each row's probability lies."""
+        edges = self.binner_.bin_edges_
+        rows = np.arange(len(distribution))
+        below = np.cumsum(distribution, axis=1, dtype=np.float64)
+        target = level * below[:, -1]
+        bin_ = (below < target[:, None]).sum(axis=1)
+        inside = distribution[rows, bin_].astype(np.float64)
+        start = below[rows, bin_] - inside
+        share = np.divide(target - start, inside, out=np.zeros_like(target), where=inside > 0)
+        ages = edges[bin_] + share.clip(0, 1) * (edges[bin_ + 1] - edges[bin_])
+        return np.where(np.isnan(target), np.nan, ages).astype(distribution.dtype)
+
+    def _get_classifier(self):
+        if self.classifier is not None:
+            return self.classifier
+        from .classifier import VGG16Classifier  # imports torch, so not before it is needed
+
+        classifier = VGG16Classifier()
+        return classifier.set_fit_request(sample_weight=True) if _routing_enabled() else classifier
+
+    def get_metadata_routing(self):
+        """Routing of fit parameters to the classifier; see scikit-learn's user guide.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        return MetadataRouter(owner=self).add(
+            classifier=self._get_classifier(),
+            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if self.classifier is None:
+            return image_tags(tags)
+        tags.input_tags = get_tags(self.classifier).input_tags
+        tags.non_deterministic = get_tags(self.classifier).non_deterministic
+        return tags

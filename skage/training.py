@@ -1,0 +1,266 @@
+"""The skorch net that trains the suffix on contiguous blocks of activations."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
+from skorch.helper import predefined_split
+from skorch.utils import noop
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+_PATIENCE = 5  # epochs without a better validation error, for early_stopping=True
+
+
+@dataclass
+class Targets:
+    """What the network learns from, a row an image.
+
+    Parameters
+    ----------
+    codes : ndarray (n,), int64
+        Index of the class.
+    weight : ndarray (n,), float32
+        Weight in the loss, 1 on average.
+    ages : ndarray (n,), float32, or None
+        Ages in years, for the validation error.
+    """
+
+    codes: np.ndarray
+    weight: np.ndarray
+    ages: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> dict[str, Tensor]:
+        fields = {"codes": self.codes, "weight": self.weight, "ages": self.ages}
+        return {k: torch.from_numpy(v[rows]) for k, v in fields.items() if v is not None}
+
+
+class Rows(Dataset):
+    """Some rows of the activations and their targets, taken a block at a time."""
+
+    def __init__(self, activations: np.ndarray, targets: Targets, rows: np.ndarray):
+        self.activations = torch.from_numpy(activations)
+        self.targets = targets
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def block(self, selection: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = self.rows[selection.numpy()]
+        return self.activations.index_select(0, torch.from_numpy(rows)), self.targets.take(rows)
+
+
+class Blocks:
+    """skorch's iterator: whole batches in one gather, rather than a call a sample."""
+
+    def __init__(self, dataset: Rows, batch_size: int, shuffle: bool = False):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        n = len(self.dataset)
+        order = torch.randperm(n) if self.shuffle else torch.arange(n)
+        for selection in order.split(self.batch_size):
+            yield self.dataset.block(selection)
+
+
+class WeightedCrossEntropy(nn.Module):
+    """Cross-entropy of the softmax against the true class (DEX, section 3.2)."""
+
+    def forward(self, logits: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        loss = nn.functional.cross_entropy(logits.float(), targets["codes"], reduction="none")
+        return (loss * targets["weight"]).mean()
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C in mid-epoch, which skorch would take for the end of training."""
+
+
+class SuffixNet(NeuralNet):
+    """A skorch net whose forward pass runs in mixed precision where that is faster."""
+
+    def __init__(self, *args: Any, autocast: torch.dtype | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.autocast = autocast
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        device = torch.device(self.device).type
+        with torch.autocast(device, self.autocast, enabled=self.autocast is not None):
+            return super().infer(x, **fit_params)
+
+    def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().run_single_epoch(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            raise _Interrupted from error
+
+
+class AgeError(Callback):
+    """Validation MAE of the expected age, in years, into the history."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.total_, self.n_ = 0.0, 0
+
+    def on_batch_end(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        if training:
+            return
+        values = torch.from_numpy(self.values).to(kwargs["y_pred"].device)
+        expected = torch.softmax(kwargs["y_pred"].double(), dim=1) @ values
+        ages = batch[1]["ages"].to(expected)
+        self.total_ += (expected - ages).abs().sum().item()
+        self.n_ += len(ages)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if self.n_:
+            net.history.record("valid_mae", self.total_ / self.n_)
+
+
+class StopIfDiverged(Callback):
+    """Refuse to end in a network that predicts NaN."""
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        loss, epoch = net.history[-1, ("train_loss", "epoch")]
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"Training diverged: the loss is {loss} after epoch {epoch} with lr={net.lr:g}. "
+                "Lower lr."
+            )
+
+
+class EpochBar(Callback):
+    """A progress bar over the epochs."""
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.bar_ = tqdm(total=net.max_epochs, desc="epochs", unit="epoch", leave=False)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        last = net.history[-1]
+        names = {"train_loss": "loss", "valid_mae": "valid MAE"}
+        self.bar_.set_postfix({n: f"{last[k]:.2f}" for k, n in names.items() if k in last})
+        self.bar_.update()
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_  # a bar holds the terminal, which cannot be pickled
+
+
+def train_suffix(
+    suffix: nn.Module,
+    activations: np.ndarray,
+    targets: Targets,
+    valid_rows: np.ndarray,
+    *,
+    values: np.ndarray | None,
+    optimizer: str | type,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    batch_size: int,
+    max_epochs: int,
+    lr_step: int | None,
+    lr_gamma: float,
+    early_stopping: bool | int,
+    callbacks: list | None,
+    device: torch.device,
+    precision: torch.dtype,
+    verbose: int,
+) -> SuffixNet:
+    """Train `suffix` with skorch and return the net, fit for prediction only.
+
+    `valid_rows` are held out; the others are trained on. `values` are the ages
+    in years that stand for the classes. The optimizer's state is dropped, the
+    history kept.
+    """
+    is_valid = np.zeros(len(activations), dtype=bool)
+    is_valid[valid_rows] = True
+    everything = np.arange(len(activations))
+    train = Rows(activations, targets, everything[~is_valid])
+    valid = Rows(activations, targets, everything[is_valid])
+
+    own: list[tuple[str, Callback]] = [("diverged", StopIfDiverged())]
+    if values is not None and targets.ages is not None:
+        own.append(("age_error", AgeError(values.astype(np.float64))))
+    if lr_step is not None:
+        # skorch steps the schedule when an epoch has ended: the first drop
+        # comes after epoch `lr_step`.
+        schedule = LRScheduler("StepLR", step_size=lr_step, gamma=lr_gamma, event_name="lr")
+    else:
+        schedule = LRScheduler("ConstantLR", factor=1.0, event_name="lr")
+    own.append(("schedule", schedule))
+    if early_stopping:
+        patience = _PATIENCE if early_stopping is True else early_stopping
+        monitor = "valid_loss" if values is None else "valid_mae"
+        own.append(
+            ("early_stopping", EarlyStopping(monitor, patience=patience, load_best=True, sink=noop))
+        )
+    if verbose == 1:
+        own.append(("bar", EpochBar()))
+
+    net = SuffixNet(
+        _existing(suffix),
+        criterion=WeightedCrossEntropy,
+        lr=lr,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        iterator_train=Blocks,
+        iterator_train__shuffle=True,
+        iterator_valid=Blocks,
+        train_split=predefined_split(valid) if len(valid) else None,
+        callbacks=[*own, *copy.deepcopy(list(callbacks or ()))],
+        callbacks__print_log=PrintLog() if verbose > 1 else None,
+        predict_nonlinearity=nn.Softmax(dim=1),
+        device=str(device),
+        autocast=precision if precision != torch.float32 else None,
+        verbose=verbose,
+        **_optimizer(optimizer, weight_decay, momentum),
+    )
+    try:
+        net.fit(train, None)
+    except _Interrupted:
+        raise KeyboardInterrupt from None
+    history = net.history
+    net.history = type(history)(history)  # trimming empties the history in place
+    net.trim_for_prediction()
+    net.history = history
+    net.module_.to("cpu")
+    net.module = None
+    net.device = "cpu"
+    return net
+
+
+def _existing(module: nn.Module) -> Any:
+    """A factory of one module: skorch trains an instance in place all the same."""
+    return lambda: module
+
+
+def _optimizer(optimizer: str | type, weight_decay: float, momentum: float) -> dict[str, Any]:
+    """skorch's arguments for an optimizer: each takes momentum under its own name."""
+    names = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    kind: Any = names[optimizer] if isinstance(optimizer, str) else optimizer
+    accepted = inspect.signature(kind).parameters
+    options: dict[str, Any] = {"optimizer": kind}
+    if "momentum" in accepted:
+        options["optimizer__momentum"] = momentum
+    if "betas" in accepted:
+        options["optimizer__betas"] = (momentum, 0.999)
+    if "weight_decay" in accepted:
+        options["optimizer__weight_decay"] = weight_decay
+    elif weight_decay:
+        raise ValueError(f"{kind.__name__} takes no weight_decay; pass weight_decay=0.")
+    return options
