@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from .partition import balanced_cuts
 
 
 class AgeBinner(TransformerMixin, BaseEstimator):
@@ -167,7 +168,57 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         X = np.asarray(X)
         if X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1 != self.n_bins_):
             return self.bin_values_[self._check_codes(X.ravel())]
-        return self._check_probabilities(X) @ self.bin_values_.astype(X.dtype)
+        X = self._check_probabilities(X)
+        # Not X @ values: BLAS would round a row by how many stand beside it.
+        return (X * self.bin_values_.astype(X.dtype)).sum(axis=1)
+
+    def quantile(self, probabilities, level):
+        """Age below which `level` of each row's probability lies.
+
+        A bin's probability counts as spread evenly between its edges.
+
+        Parameters
+        ----------
+        probabilities : array-like of shape (n_samples, n_bins_)
+            Each row's probabilities of the bins; NaN gives NaN.
+        level : float
+            From 0 to 1; 0.5 is the median.
+
+        Returns
+        -------
+        ages : ndarray of shape (n_samples,)
+            In years.
+        """
+        X = self._check_probabilities(np.asarray(probabilities))
+        edges, rows = self.bin_edges_, np.arange(len(X))
+        below = np.cumsum(X, axis=1, dtype=np.float64)
+        target = level * below[:, -1]
+        code = (below < target[:, None]).sum(axis=1)
+        inside = X[rows, code].astype(np.float64)
+        before = below[rows, code] - inside
+        share = np.divide(target - before, inside, out=np.zeros_like(target), where=inside > 0)
+        return (edges[code] + share * (edges[code + 1] - edges[code])).astype(X.dtype)
+
+    def std(self, probabilities):
+        """Standard deviation of each row's distribution of age.
+
+        It takes in the spread between the bins' values and that within the
+        bins, evenly between their edges.
+
+        Parameters
+        ----------
+        probabilities : array-like of shape (n_samples, n_bins_)
+            Each row's probabilities of the bins; NaN gives NaN.
+
+        Returns
+        -------
+        std : ndarray of shape (n_samples,)
+            In years.
+        """
+        X = self._check_probabilities(np.asarray(probabilities))
+        mean = (X * self.bin_values_).sum(axis=1, keepdims=True)
+        squares = np.diff(self.bin_edges_) ** 2 / 12 + (self.bin_values_ - mean) ** 2
+        return np.sqrt((X * squares).sum(axis=1)).astype(X.dtype)
 
     def _check_codes(self, codes):
         valid = np.isin(codes, np.arange(self.n_bins_))
@@ -215,7 +266,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
             return np.array([low - 0.5, high + 0.5])
         if self.strategy == "uniform":
             return np.linspace(low, high, n_bins + 1)
-        cuts = _balanced_cuts(np.bincount(inverse, weight), n_bins)
+        cuts = balanced_cuts(np.bincount(inverse, weight), n_bins)
         return np.concatenate([[low], (distinct[cuts - 1] + distinct[cuts]) / 2, [high]])
 
     def __sklearn_tags__(self):
@@ -243,7 +294,9 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
             "Reshape your data."
         )
     if len(array) == 0:
-        raise ValueError(f"{name} holds 0 ages; at least one is needed (a minimum of 1 is required).")
+        raise ValueError(
+            f"{name} holds 0 ages; at least one is needed (a minimum of 1 is required)."
+        )
     if array.dtype.kind not in "fiub":
         for position, value in enumerate(array.tolist()):
             if not isinstance(value, Real):
@@ -269,55 +322,3 @@ def _check_ascending(values, name):
     if not (ok and np.isfinite(values).all() and (np.diff(values) > 0).all()):
         raise ValueError(f"{name} must be two or more ascending finite ages, got {values!r}.")
     return values.astype(np.float64)
-
-
-def _balanced_cuts(counts: np.ndarray, n_bins: int) -> np.ndarray:
-    """Where to cut `counts` into runs with the least sum of squared totals.
-
-    Returns the first index of every run but the first, shape (n_bins - 1,).
-    """
-    cumulative = np.concatenate([[0], np.cumsum(counts)])
-    # Ties seldom stand in the way of continuous ages: the plain quantile cut,
-    # where its totals differ by one at most, cannot be improved on.
-    targets = np.round(cumulative[-1] * np.arange(1, n_bins) / n_bins)
-    cuts = np.searchsorted(cumulative, targets)
-    totals = np.diff(cumulative[np.concatenate([[0], cuts, [len(counts)]])])
-    if counts.dtype.kind == "i" and totals.min() > 0 and np.ptp(totals) <= 1:
-        return cuts
-
-    c = cumulative.tolist()
-    best = [value * value for value in c]  # one run over the first j counts
-    came_from = np.zeros((n_bins, len(c)), dtype=np.int32)
-    for run in range(1, n_bins):
-        # best'[j] = c[j]^2 + min over i < j of (best[i] + c[i]^2 - 2 c[i] c[j]): the
-        # minimum of lines in c[j], whose slopes fall and whose queries rise.
-        lines: deque[tuple[int, float, float]] = deque()
-        after = [float("inf")] * len(c)
-        for j in range(run + 1, len(c)):
-            i = j - 1
-            _add_line(lines, (i, -2 * c[i], best[i] + c[i] * c[i]))
-            while len(lines) > 1 and _at(lines[1], c[j]) <= _at(lines[0], c[j]):
-                lines.popleft()
-            after[j] = c[j] * c[j] + _at(lines[0], c[j])
-            came_from[run, j] = lines[0][0]
-        best = after
-    found = [len(c) - 1]
-    for run in range(n_bins - 1, 0, -1):
-        found.append(came_from[run, found[-1]])
-    return np.array(found[:0:-1], dtype=np.int64)
-
-
-def _at(line: tuple[int, float, float], x: float) -> float:
-    return line[1] * x + line[2]
-
-
-def _add_line(
-    lines: deque[tuple[int, float, float]], new: tuple[int, float, float]
-) -> None:
-    """Append a line to a lower envelope, dropping those it makes useless."""
-    while len(lines) > 1:
-        (_, m1, b1), (_, m2, b2) = lines[-2], lines[-1]
-        if (new[2] - b1) * (m1 - m2) > (b2 - b1) * (m1 - new[1]):
-            break
-        lines.pop()
-    lines.append(new)

@@ -147,9 +147,7 @@ def _read_file(path: str | os.PathLike, position: int) -> bytes:
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        raise ImageError(
-            f"{_at(path, position)} cannot be opened: {error}. {SKIP_HINT}"
-        ) from error
+        raise ImageError(f"{_at(path, position)} cannot be opened: {error}. {SKIP_HINT}") from error
     if not data:
         raise ImageError(f"{_at(path, position)} is empty (0 bytes). {SKIP_HINT}")
     return data
@@ -182,7 +180,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         # Pillow's wide modes carry no range: a picture that fits 8 bits is one,
         # else it is taken for 16 bits.
         values = np.asarray(image, dtype=np.float64)
-        scale = 255.0 if 0 <= values.min() and values.max() <= 1 and image.mode == "F" else 1.0
+        scale = 255.0 if values.min() >= 0 and values.max() <= 1 and image.mode == "F" else 1.0
         scale = scale if values.max() <= 255 else 1 / 257
         return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "LAB":

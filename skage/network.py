@@ -123,9 +123,10 @@ def build(
     for prefix, module in (("features", features), ("classifier", classifier)):
         _fill(prefix, module, reusable, frozen)
     if weights is not None:
-        fresh = sorted({n.rsplit(".", 1)[0] for n in _names(features, classifier)} - {
-            n.rsplit(".", 1)[0] for n in reusable
-        })
+        fresh = sorted(
+            {n.rsplit(".", 1)[0] for n in _names(features, classifier)}
+            - {n.rsplit(".", 1)[0] for n in reusable}
+        )
         logger.info("weights=%r; fresh layers: %s", os.fspath(weights), ", ".join(fresh))
 
     whole = first == 0

@@ -121,7 +121,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             If `sample_weight` is given and the classifier takes none.
         """
         if y is None:
-            raise ValueError("BinnedAgeRegressor requires y to be passed, but the target y is None.")
+            raise ValueError(
+                "BinnedAgeRegressor requires y to be passed, but the target y is None."
+            )
         y = check_ages(column_or_1d(y, warn=True))
         check_consistent_length(X, y)
         classifier = self._get_classifier()
@@ -165,14 +167,10 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             In years; only if `return_std`.
         """
         distribution = self.predict_dist(X)
-        ages = self._decode(distribution)
+        ages = self.decode_dist(distribution)
         if not return_std:
             return ages
-        values, widths = self.binner_.bin_values_, np.diff(self.binner_.bin_edges_)
-        mean = distribution @ values
-        within = distribution @ (widths**2 / 12)
-        between = (distribution * (values - mean[:, None]) ** 2).sum(axis=1)
-        return ages, np.sqrt(within + between).astype(ages.dtype)
+        return ages, self.binner_.std(distribution)
 
     def predict_dist(self, X):
         """Predict the distribution over the bins.
@@ -218,28 +216,52 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, for example 0.9.")
         distribution = self.predict_dist(X)
         tail = (1 - coverage) / 2
-        return np.stack([self._quantile(distribution, q) for q in (tail, 1 - tail)], axis=1)
+        bounds = [self.binner_.quantile(distribution, level) for level in (tail, 1 - tail)]
+        return np.stack(bounds, axis=1)
 
-    def _decode(self, distribution):
+    def decode_dist(self, distribution):
+        """Ages of distributions over the bins, as `decode` says.
+
+        Parameters
+        ----------
+        distribution : array-like of shape (n_samples, n_bins)
+            As `predict_dist` returns it.
+
+        Returns
+        -------
+        ages : ndarray of shape (n_samples,)
+            In years.
+        """
+        check_is_fitted(self)
+        distribution = np.asarray(distribution)
         if self.decode == "mean":
             return self.binner_.inverse_transform(distribution)
         if self.decode == "median":
-            return self._quantile(distribution, 0.5)
-        ages = self.binner_.bin_values_.astype(distribution.dtype)[distribution.argmax(axis=1)]
-        return np.where(np.isnan(distribution[:, 0]), np.nan, ages).astype(distribution.dtype)
+            return self.binner_.quantile(distribution, 0.5)
+        ages = self.binner_.bin_values_[distribution.argmax(axis=1)]
+        skipped = np.isnan(distribution[:, 0])
+        return np.where(skipped, np.nan, ages).astype(distribution.dtype)
 
-    def _quantile(self, distribution, level):
-        """The ages below which `level` of each row's probability lies."""
-        edges = self.binner_.bin_edges_
-        rows = np.arange(len(distribution))
-        below = np.cumsum(distribution, axis=1, dtype=np.float64)
-        target = level * below[:, -1]
-        bin_ = (below < target[:, None]).sum(axis=1)
-        inside = distribution[rows, bin_].astype(np.float64)
-        start = below[rows, bin_] - inside
-        share = np.divide(target - start, inside, out=np.zeros_like(target), where=inside > 0)
-        ages = edges[bin_] + share.clip(0, 1) * (edges[bin_ + 1] - edges[bin_])
-        return np.where(np.isnan(target), np.nan, ages).astype(distribution.dtype)
+    def save(self, path):
+        """Write the fitted model to a file that `skage.load` reads.
+
+        The file is safetensors with a JSON header: unlike a pickle, it can be
+        loaded from someone you do not trust.
+
+        Parameters
+        ----------
+        path : path
+            By convention it ends in .skage.
+
+        Raises
+        ------
+        TypeError
+            If the classifier is no VGG16Classifier; use joblib.dump.
+        """
+        check_is_fitted(self)
+        from .modelfile import save  # imports torch, so not before it is needed
+
+        save(self, path)
 
     def _get_classifier(self):
         if self.classifier is not None:

@@ -212,19 +212,14 @@ def train_suffix(
     if verbose == 1:
         own.append(("bar", EpochBar()))
 
-    net = SuffixNet(
-        _existing(suffix),
-        criterion=WeightedCrossEntropy,
+    net = _make_net(
+        suffix,
         lr=lr,
         max_epochs=max_epochs,
         batch_size=batch_size,
-        iterator_train=Blocks,
-        iterator_train__shuffle=True,
-        iterator_valid=Blocks,
         train_split=predefined_split(valid) if len(valid) else None,
         callbacks=[*own, *copy.deepcopy(list(callbacks or ()))],
         callbacks__print_log=PrintLog() if verbose > 1 else None,
-        predict_nonlinearity=nn.Softmax(dim=1),
         device=str(device),
         autocast=precision if precision != torch.float32 else None,
         verbose=verbose,
@@ -235,18 +230,36 @@ def train_suffix(
     except _Interrupted:
         raise KeyboardInterrupt from None
     history = net.history
-    net.history = type(history)(history)  # trimming empties the history in place
-    net.trim_for_prediction()
+    net.history = type(history)(history)  # trimming empties it in place
+    _trim(net)
     net.history = history
-    net.module_.to("cpu")
-    net.module = None
-    net.device = "cpu"
     return net
 
 
-def _existing(module: nn.Module) -> Any:
-    """A factory of one module: skorch trains an instance in place all the same."""
-    return lambda: module
+def restore_net(suffix: nn.Module) -> SuffixNet:
+    """A net for prediction around a suffix that is trained already."""
+    net = _make_net(suffix, callbacks=None).initialize()
+    _trim(net)
+    return net
+
+
+def _make_net(suffix: nn.Module, **options: Any) -> SuffixNet:
+    return SuffixNet(
+        lambda: suffix,  # given the instance itself, skorch would train a copy
+        criterion=WeightedCrossEntropy,
+        iterator_train=Blocks,
+        iterator_train__shuffle=True,
+        iterator_valid=Blocks,
+        predict_nonlinearity=nn.Softmax(dim=1),
+        **options,
+    )
+
+
+def _trim(net: SuffixNet) -> None:
+    net.trim_for_prediction()
+    net.module_.to("cpu")
+    net.module = None  # a lambda, which cannot be pickled
+    net.device = "cpu"
 
 
 def _optimizer(optimizer: str | type, weight_decay: float, momentum: float) -> dict[str, Any]:

@@ -1,0 +1,225 @@
+"""The command line: ``python -m skage demo | train | predict``."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+
+# torch and scikit-learn are imported inside the commands: help must not wait for them.
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+_MODEL = click.Path(dir_okay=False, path_type=Path)
+_DATA = click.Path(exists=True, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="skage")
+def main() -> None:
+    """Estimate a person's age from a face image.
+
+    Try it at once, without data: python -m skage demo
+    """
+
+
+@main.command()
+@click.option("-o", "--output", type=_MODEL, default="skage-demo.png", help="Picture to write.")
+@click.option("--seed", default=0, help="Of the faces and the network.")
+def demo(output: Path, seed: int) -> None:
+    """Train and test on drawn faces, without any download, in a minute or two."""
+    with _clear_errors():
+        _check_writable(output)
+        from .demo import run_demo
+
+        click.echo("Drawing 2,400 faces and training VGG16 on 20 balanced age bins ...")
+        result = run_demo(output, random_state=seed, verbose=int(sys.stderr.isatty()))
+    click.echo(
+        f"Tested on {result.n_test} faces of persons not among the {result.n_train} "
+        "trained on:\n"
+        f"  MAE, skage            {result.mae:5.1f} years\n"
+        f"  MAE, constant median  {result.baseline_mae:5.1f} years\n"
+        f"  within 5 years        {100 * result.cs5:5.1f} %\n"
+        f"Picture: {output}"
+    )
+
+
+@main.command()
+@click.argument("data", type=_DATA)
+@click.option("-o", "--output", type=_MODEL, default="age.skage", help="Model file to write.")
+@click.option("--weights", default="imagenet", help='"imagenet", "none", or a weights file.')
+@click.option("--trainable", default="classifier", help='From where to train: "head" ... "all".')
+@click.option(
+    "--hidden",
+    default="512",
+    help='Widths of fresh layers, as "512" or "200,200"; "vgg16" for its own two.',
+)
+@click.option("--bins", "n_bins", default=20, help="Number of age bins.")
+@click.option("--strategy", type=click.Choice(["balanced", "uniform"]), default="balanced")
+@click.option("--image-size", default=224, help="Side in pixels.")
+@click.option("--lr", default=1e-3, help="Learning rate of the first epoch.")
+@click.option("--weight-decay", default=5e-4)
+@click.option("--epochs", default=30)
+@click.option("--cache", default=None, help='Folder for activations, or "auto".')
+@click.option(
+    "--on-error",
+    type=click.Choice(["raise", "skip"]),
+    default="raise",
+    help="What an unreadable image does.",
+)
+@click.option("--path-column", default="path", help="Of a CSV.")
+@click.option("--age-column", default="age", help="Of a CSV.")
+@click.option("--seed", default=0)
+def train(data: Path, output: Path, **options: Any) -> None:
+    """Train on DATA and write a model file.
+
+    DATA is a UTKFace folder (ages in the file names) or a CSV with a column of
+    image paths, relative to it, and one of ages in years.
+    """
+    with _clear_errors():
+        paths, ages = _read_table(data, options["path_column"], options["age_column"])
+        _check_writable(output)
+        from . import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+
+        hidden = options["hidden"]
+        classifier = VGG16Classifier(
+            weights=None if options["weights"] == "none" else options["weights"],
+            trainable=options["trainable"],
+            hidden_layer_sizes=None if hidden == "vgg16" else _sizes(hidden),
+            image_size=options["image_size"],
+            lr=options["lr"],
+            weight_decay=options["weight_decay"],
+            max_epochs=options["epochs"],
+            feature_cache=options["cache"],
+            on_error=options["on_error"],
+            random_state=options["seed"],
+            verbose=int(sys.stderr.isatty()),
+        )
+        binner = AgeBinner(options["n_bins"], strategy=options["strategy"])
+        model = BinnedAgeRegressor(classifier, binner).fit(paths, ages)
+        model.save(output)
+    last = model.classifier_.history_[-1]
+    held_out = f"; validation MAE {last['valid_mae']:.2f} years" if "valid_mae" in last else ""
+    click.echo(f"Trained on {len(paths)} images{held_out}. Model: {output}")
+
+
+@main.command()
+@click.argument("data", type=_DATA)
+@click.option("-m", "--model", "model_path", type=_MODEL, default="age.skage", help="Model file.")
+@click.option("-o", "--output", type=_MODEL, default="ages.csv", help="CSV to write.")
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    help="Of the interval from low to high.",
+)
+@click.option("--cache", default=None, help='Folder for activations, or "auto".')
+@click.option("--path-column", default="path", help="Of a CSV.")
+def predict(
+    data: Path, model_path: Path, output: Path, coverage: float, cache: str | None, path_column: str
+) -> None:
+    """Predict the ages of the images in DATA and write a CSV.
+
+    DATA is an image, a folder of images, or a CSV with a column of paths. The
+    columns are path, age, std, low, high, in years, empty for an image that
+    cannot be read.
+    """
+    with _clear_errors():
+        if data.is_dir() or data.suffix.lower() in _IMAGE_SUFFIXES:
+            paths = _find_images(data)
+        else:
+            paths, _ = _read_table(data, path_column, None)
+        _check_writable(output)
+        from .modelfile import load
+
+        model = load(model_path)
+        model.classifier_.set_params(
+            on_error="skip", feature_cache=cache, verbose=int(sys.stderr.isatty())
+        )
+        distribution = model.predict_dist(paths)
+        tail = (1 - coverage) / 2
+        columns = [
+            model.decode_dist(distribution),
+            model.binner_.std(distribution),
+            model.binner_.quantile(distribution, tail),
+            model.binner_.quantile(distribution, 1 - tail),
+        ]
+        with open(output, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "age", "std", "low", "high"])
+            for path, *values in zip(paths, *columns, strict=True):
+                writer.writerow([path, *("" if v != v else f"{v:.2f}" for v in values)])
+    click.echo(f"{len(paths)} images. Ages: {output}")
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Show what the user can mend as one line, rather than a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, TypeError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _check_writable(path: Path) -> None:
+    """Fail before the work rather than after it."""
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{path} cannot be written: {path.parent} must be a folder you may write.")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(
+            f'--hidden {text!r} is no list of widths such as "512" or "200,200".'
+        ) from None
+
+
+def _find_images(data: Path) -> list[str]:
+    if data.is_file():
+        return [os.fspath(data)]
+    found = sorted(p for p in data.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
+    if not found:
+        raise ValueError(f"{data} holds no image ({', '.join(sorted(_IMAGE_SUFFIXES))}).")
+    return [os.fspath(path) for path in found]
+
+
+def _read_table(
+    data: Path, path_column: str, age_column: str | None
+) -> tuple[list[str], list[float]]:
+    """Paths, and ages if a column of them is named."""
+    if data.is_dir():
+        from .datasets import load_utkface
+
+        faces = load_utkface(data)
+        return faces.data, faces.target.tolist()
+    with open(data, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        for column in filter(None, (path_column, age_column)):
+            if column not in (reader.fieldnames or ()):
+                raise ValueError(
+                    f"{data} has no column {column!r}; it has {reader.fieldnames}. Name it with "
+                    "--path-column or --age-column."
+                )
+        rows = list(reader)
+    if not rows:
+        raise ValueError(f"{data} has a header but no rows.")
+    paths = [os.fspath(data.parent / row[path_column]) for row in rows]
+    if age_column is None:
+        return paths, []
+    return paths, [_age(row[age_column], data, line) for line, row in enumerate(rows, start=2)]
+
+
+def _age(text: str | None, data: Path, line: int) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise ValueError(f"{data}, line {line}: the age {text!r} is no number.") from None
