@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
-from typing import Any
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from .ages import check_ages
 from .partition import balanced_cuts
 
 
@@ -106,10 +106,10 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         """
         ages = check_ages(X)
         if (ages < 0).any():
-            first = int(np.argmax(ages < 0))
+            first, count = int(np.argmax(ages < 0)), int((ages < 0).sum())
             warnings.warn(
-                f"{int((ages < 0).sum())} of the {len(ages)} ages are negative, first {ages[first]} "
-                f"at position {first}. Drop them if they mark missing ages.",
+                f"{count} of the {len(ages)} ages are negative, first {ages[first]} at position "
+                f"{first}. Drop them if they mark missing ages.",
                 stacklevel=3,
             )
         weight = None
@@ -274,46 +274,6 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.target_tags.one_d_labels = True
         return tags
-
-
-def check_ages(ages: Any, name: str = "y") -> np.ndarray:
-    """Ages as finite float64 (n,).
-
-    Raises
-    ------
-    ValueError
-        If they are of another shape, not numbers, NaN or infinite; the message
-        names the first such value and its position.
-    """
-    array = np.asarray(ages)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise ValueError(
-            f"{name} holds ages, shape (n_samples,) or (n_samples, 1); got shape {array.shape}. "
-            "Reshape your data."
-        )
-    if len(array) == 0:
-        raise ValueError(
-            f"{name} holds 0 ages; at least one is needed (a minimum of 1 is required)."
-        )
-    if array.dtype.kind not in "fiub":
-        for position, value in enumerate(array.tolist()):
-            if not isinstance(value, Real):
-                raise ValueError(
-                    f"{name} must hold ages in years as numbers; {name}[{position}] is {value!r} "
-                    f"({type(value).__name__}). Unknown label type or text: convert it first, for "
-                    "example with numpy.asarray(ages, dtype=float)."
-                )
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        first = int(np.argmin(np.isfinite(array)))
-        kind = "NaN" if np.isnan(array[first]) else "infinity"
-        raise ValueError(
-            f"Input {name} contains {kind}: {name}[{first}] is {array[first]}. Drop samples "
-            "without an age."
-        )
-    return array
 
 
 def _check_ascending(values, name):

@@ -21,8 +21,9 @@ from sklearn.utils.validation import (
 )
 
 from .cache import FrozenPrefix, collect_activations, iter_activations, open_store
+from .hardware import resolve_device, resolve_precision
 from .images import SKIP_HINT, ImageError, check_images, image_tags
-from .network import TRAINABLE, build, padded, resolve_device, resolve_precision
+from .network import TRAINABLE, build, padded
 from .training import Targets, train_suffix
 
 _TRAINING = (
@@ -384,7 +385,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         if sizes is None:
             return None
         sizes = tuple(sizes)
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        if not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0."
             )
@@ -426,7 +427,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
 def _held_out(n_samples, fraction, random_state):
     """Rows of the validation split, never all of them."""
-    n_held_out = min(int(round(fraction * n_samples)), n_samples - 1)
+    n_held_out = min(round(fraction * n_samples), n_samples - 1)
     return random_state.permutation(n_samples)[:n_held_out]
 
 

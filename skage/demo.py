@@ -80,13 +80,13 @@ def _draw(
     predicted: np.ndarray,
     picture: str | os.PathLike,
 ) -> None:
-    figure = Figure(figsize=(14, 8.6), layout="constrained")
+    figure = Figure(figsize=(14, 7.4), layout="constrained")
     figure.suptitle(
         f"skage on {result.n_test} drawn faces of unseen persons: MAE {result.mae:.1f} years, "
         f"against {result.baseline_mae:.1f} for always saying the median age",
         fontsize=14,
     )
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.25, 1)).ravel()
     shown = np.argsort(ages, kind="stable")[:: max(1, len(ages) // 20)][:20]
     FacesDisplay.from_predictions(
         faces[shown], predicted[shown], ages[shown], axes=top.subplots(2, 10)

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .binning import check_ages
+from .ages import check_ages
 from .images import check_images, digest_and_decoder, resize
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e07b39", "#9aa0a6"
@@ -69,7 +69,7 @@ class TrainingHistoryDisplay:
         epochs = [row["epoch"] for row in self.history]
         with_mae = "valid_mae" in self.history[0]
         if axes is None:
-            figure, axes = plt.subplots(
+            _, axes = plt.subplots(
                 1, 2 + with_mae, figsize=(4 * (2 + with_mae), 3.2), layout="constrained"
             )
         self.axes_ = np.ravel(axes)
@@ -135,20 +135,17 @@ class AgeBinsDisplay:
         self.ax_ = ax = _new_axes() if ax is None else ax
         self.figure_ = ax.figure
         edges = self.binner.bin_edges_
-        years = np.arange(np.floor(min(self.ages)) - 0.5, np.ceil(max(self.ages)) + 1)
+        years = np.arange(np.floor(min(self.ages)) - 0.5, np.ceil(max(self.ages)) + 1).tolist()
         ax.hist(self.ages, bins=years, color=_GREY)
         for low, high in zip(edges[:-1:2], edges[1::2], strict=False):
             ax.axvspan(low, high, color=_BLUE, alpha=0.13, lw=0)
         top = ax.get_ylim()[1]
-        ax.plot(
-            self.binner.bin_values_, np.full(self.binner.n_bins_, 0.97 * top), "v",
-            color=_ORANGE, ms=5, label="bin's age", clip_on=False,
-        )  # fmt: skip
-        ax.set(
-            xlabel="age (years)", ylabel="images", title=f"{self.binner.n_bins_} bins",
-            xlim=(min(edges[0], years[0]), max(edges[-1], years[-1])), ylim=(0, top),
-        )  # fmt: skip
-        ax.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.95))
+        height = np.full(self.binner.n_bins_, 1.04 * top)
+        ax.plot(self.binner.bin_values_, height, "v", color=_ORANGE, ms=4, label="a bin's age")
+        ax.set_title(f"{self.binner.n_bins_} bins")
+        ax.set(xlabel="age (years)", ylabel="images", ylim=(0, 1.28 * top))
+        ax.set_xlim(min(edges[0], years[0]), max(edges[-1], years[-1]))
+        ax.legend(frameon=False, loc="upper right", borderaxespad=0)
         _plain_frame(ax)
         return self
 
@@ -235,7 +232,8 @@ class AgeDistributionDisplay:
         if self.true_age is not None:
             ax.axvline(self.true_age, color=_ORANGE, ls="--", label=f"true {self.true_age:.0f}")
         ax.set(xlabel="age (years)", ylabel="probability (% a year)", title="One face's age")
-        ax.legend(frameon=False)
+        ax.set_ylim(top=1.28 * ax.get_ylim()[1])  # room for the legend
+        ax.legend(frameon=False, loc="upper left", borderaxespad=0)
         _plain_frame(ax)
         return self
 

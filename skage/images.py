@@ -32,7 +32,7 @@ class ImageError(ValueError):
     """An image that cannot be read; the message names it and its position."""
 
 
-def check_images(X: Any) -> Sequence[Any]:
+def check_images(X: Any) -> Any:
     """Check the container of a batch of images, without reading any.
 
     Parameters
@@ -227,7 +227,9 @@ def _digest(kind: bytes, data: bytes) -> bytes:
 def _name(item: Any) -> str:
     if isinstance(item, Image.Image):
         return getattr(item, "filename", "") or f"{item.mode} image of {item.size}"
-    return os.fspath(item) if isinstance(item, (str, bytes, os.PathLike)) else type(item).__name__
+    if isinstance(item, (str, os.PathLike)):
+        return os.fspath(item)
+    return type(item).__name__
 
 
 def _at(item: Any, position: int) -> str:

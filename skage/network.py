@@ -8,9 +8,11 @@ import os
 import urllib.error
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
@@ -31,6 +33,9 @@ class Part(nn.Module):
     Takes uint8 images (n, s, s, 3) where it starts the network, else the
     activations of the part before it; feature maps travel as (n, h, w, c).
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -192,37 +197,6 @@ def padded(part: Part, batch: Tensor) -> Tensor:
     return part(batch)[:n_rows]
 
 
-def resolve_device(device: str) -> torch.device:
-    """Turn ``device`` into a torch device; "auto" takes a GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown or the device is not on this machine.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-        return torch.device(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device={device!r} is not available here: {str(error).splitlines()[0]} "
-            "Pass device='auto' or 'cpu'."
-        ) from error
-
-
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Compute dtype: "auto" is bfloat16 where the hardware multiplies it, else float32."""
-    if precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return getattr(torch, precision)
-
-
 def _names(features: nn.Module, classifier: nn.Module) -> list[str]:
     return [
         name
@@ -290,9 +264,7 @@ def _imagenet() -> Mapping[str, Tensor]:
 def _read_weights(path: str, mtime: int, size: int) -> Mapping[str, Tensor]:
     try:
         if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -300,8 +272,10 @@ def _read_weights(path: str, mtime: int, size: int) -> Mapping[str, Tensor]:
             f"{path} is not a readable .safetensors or torch weights file: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    entries = state.items() if isinstance(state, Mapping) else ()
+    state = {k: v for k, v in entries if isinstance(v, Tensor)}
     unknown = sorted(k for k in state if not k.startswith(("features.", "classifier.")))
     if "features.0.weight" not in state or unknown:
         raise ValueError(

@@ -26,7 +26,8 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from .binning import AgeBinner, check_ages
+from .ages import check_ages
+from .binning import AgeBinner
 from .images import image_tags
 
 

@@ -67,7 +67,9 @@ def make_faces(n_samples=200, image_size=64, random_state=None, *, return_X_y=Fa
         if person is None or i % 2 == 0:
             person = _Person.draw(rng)
         target[i] = rng.randint(0, 91)
-        data[i] = np.asarray(_draw(person, target[i], image_size, rng))
+        side = max(_MIN_CANVAS, _OVERSAMPLING * image_size)
+        portrait = _Portrait(person, target[i], side, rng)
+        data[i] = _photograph(portrait.draw(), image_size, portrait.backdrop, rng)
     if return_X_y:
         return data, target
     return Bunch(data=data, target=target, groups=groups, DESCR=make_faces.__doc__)
@@ -102,134 +104,145 @@ class _Person:
         )
 
 
-def _draw(person: _Person, age: float, size: int, rng: np.random.RandomState) -> Image.Image:
-    side = max(_MIN_CANVAS, _OVERSAMPLING * size)
-    grown = 1 - math.exp(-age / 9)  # 0 at birth, nearly 1 from 25 on
-    old = float(np.clip((age - 30) / 55, 0, 1))
+class _Portrait:
+    """One drawing of a person at an age; the face spans -1..1 around its centre."""
 
-    backdrop = _hsv(rng.uniform(), rng.uniform(0.1, 0.5), rng.uniform(0.45, 0.95))
-    image = Image.new("RGB", (side, side), backdrop)
-    pen = ImageDraw.Draw(image)
-    yaw = rng.uniform(-0.06, 0.06)  # the features' shift as the head turns
+    def __init__(self, person: _Person, age: float, side: int, rng: np.random.RandomState):
+        self.person, self.age, self.side, self.rng = person, age, side, rng
+        self.grown = grown = 1 - math.exp(-age / 9)  # 0 at birth, nearly 1 from 25 on
+        self.old = old = float(np.clip((age - 30) / 55, 0, 1))
+        self.yaw = rng.uniform(-0.06, 0.06)  # the features' shift as the head turns
+        self.skin = _mix(person.skin, _mix(person.skin, (190, 170, 150), 0.5), old)
+        self.shade = _mix(self.skin, (60, 25, 20), 0.35)
+        self.wrinkle = _mix(self.skin, self.shade, 0.25 + 0.75 * old)
+        grey = 0.95 * float(np.clip((age - 38) / 30, 0, 1))
+        self.hair = _mix(person.hair, (225, 225, 228), grey)
+        self.wide = (0.86 - 0.12 * grown) * person.width
+        self.tall = 0.82 + 0.20 * grown
+        self.eye_y = 0.18 - 0.24 * grown  # a child's face sits low on the head
+        self.eye_r = 0.185 - 0.065 * grown
+        self.nose_y = self.eye_y + 0.22 + 0.18 * grown
+        self.mouth_y = self.nose_y + 0.16 + 0.10 * grown
+        self.backdrop = _hsv(rng.uniform(), rng.uniform(0.1, 0.5), rng.uniform(0.45, 0.95))
+        self.image = Image.new("RGB", (side, side), self.backdrop)
+        self.pen = ImageDraw.Draw(self.image)
 
-    def box(x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
-        """A box in pixels around a centre; the face lies within -1..1."""
-        scale = side * 0.36
-        cx, cy = side / 2, side * 0.53
-        return (
-            cx + (x - rx) * scale, cy + (y - ry) * scale, cx + (x + rx) * scale, cy + (y + ry) * scale,
-        )  # fmt: skip
-
-    def line(points: list[tuple[float, float]], colour: Colour, width: float) -> None:
-        pixels = [box(x, y, 0, 0)[:2] for x, y in points]
-        pen.line(pixels, fill=colour, width=max(1, round(width * side)), joint="curve")
-
-    skin = _mix(person.skin, _mix(person.skin, (190, 170, 150), 0.5), old)
-    shade = _mix(skin, (60, 25, 20), 0.35)
-    hair = _mix(person.hair, (225, 225, 228), float(np.clip((age - 38) / 30, 0, 1)) * 0.95)
-    wide = (0.86 - 0.12 * grown) * person.width
-    tall = 0.82 + 0.20 * grown
-    hair_grown = float(np.clip(age / 3, 0.15, 1))
-
-    # Behind the face: neck, shoulders, long hair.
-    if person.long_hair and age > 2:
-        pen.ellipse(box(0, 0.12, wide * 1.22, tall * (0.95 + 0.25 * grown)), fill=hair)
-    shirt = _hsv(rng.uniform(), rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.8))
-    pen.ellipse(box(0, 1.75, 0.75 + 0.45 * grown, 0.75), fill=shirt)
-    pen.rectangle(box(0, 0.95, 0.22 + 0.1 * grown, 0.3), fill=shade)
-
-    crown = -0.10 - 0.9 * (tall - 0.82)  # how far the top of the head rises
-    hairline = 0.30 * hair_grown * (1 - (0.9 if person.goes_bald else 0.25) * old)
-    for sign in (-1, 1):
-        pen.ellipse(box(sign * wide * 0.99, 0.12, 0.13, 0.2), fill=shade)
-    if not (person.goes_bald and old > 0.8):
-        thick = 0.03 + 0.10 * hair_grown * (1 - 0.5 * old)
-        pen.ellipse(box(0, crown * 0.3 - thick, wide * (1 + thick * 0.8), tall), fill=hair)
-    pen.ellipse(box(0, 0, wide, tall), fill=skin)
-    jowl = wide * (0.78 - 0.14 * grown + 0.12 * old)
-    pen.ellipse(box(0, 0.38, jowl, tall - 0.36), fill=skin)
-    if hairline > 0.04:
-        arc = np.radians(np.linspace(-90 - 25 - 65 * hairline, -90 + 25 + 65 * hairline, 24))
-        pen.polygon(
-            [
-                box(1.03 * wide * x, 1.03 * tall * y, 0, 0)[:2]
-                for x, y in zip(np.cos(arc), np.sin(arc), strict=True)
-            ],
-            fill=hair,
-        )
-
-    eye_y = 0.18 - 0.24 * grown  # a child's face sits low on the head
-    eye_r = 0.185 - 0.065 * grown
-    nose_y = eye_y + 0.22 + 0.18 * grown
-    mouth_y = nose_y + 0.16 + 0.10 * grown
-    smile = rng.uniform(-0.02, 0.09)
-    wrinkle = _mix(skin, shade, 0.25 + 0.75 * old)
-
-    for sign in (-1, 1):
-        x = sign * (0.34 + 0.02 * grown) * person.width + yaw
-        pen.ellipse(box(x, eye_y, eye_r, eye_r * (0.85 - 0.35 * old)), fill=(250, 248, 244))
-        pen.ellipse(
-            box(x + yaw / 2, eye_y, eye_r * 0.55, eye_r * (0.62 - 0.15 * old)), fill=person.eyes
-        )
-        pen.ellipse(box(x + yaw / 2, eye_y, eye_r * 0.25, eye_r * 0.28), fill=(15, 12, 12))
-        brow = eye_y - eye_r - 0.05 - 0.02 * grown + 0.05 * old
-        line(
-            [(x - 0.15, brow + 0.03), (x, brow), (x + 0.15, brow + 0.03)],
-            hair,
-            0.008 + 0.012 * grown,
-        )
-        if age > 32:  # crow's feet and bags
-            for k in range(1 + round(3 * old)):
-                start = x + sign * (eye_r + 0.03)
-                drop = (k - 1) * 0.05
-                line(
-                    [(start, eye_y + drop * 0.5), (start + sign * 0.11, eye_y + drop * 1.6)],
-                    wrinkle,
-                    0.005,
-                )
-            pen.arc(box(x, eye_y + 0.05, eye_r * 1.1, eye_r * (0.8 + 0.5 * old)), 30, 150,
-                    fill=wrinkle, width=max(1, side // 110))  # fmt: skip
-        if age > 28:  # from the nose to the corners of the mouth
-            start, end = (
-                (sign * 0.13 + yaw, nose_y),
-                (sign * (0.24 + 0.06 * old) + yaw, mouth_y + 0.1 * old),
-            )
-            line(
-                [start, ((start[0] + end[0]) / 2 + sign * 0.03, (start[1] + end[1]) / 2), end],
-                wrinkle,
-                0.004 + 0.006 * old,
-            )
-    if age > 35:  # the forehead's furrows
-        for k in range(round(4 * old)):
-            y = eye_y - 0.32 - 0.085 * k
-            line([(-0.3 + yaw, y + 0.02), (yaw, y - 0.015), (0.3 + yaw, y + 0.02)], wrinkle, 0.005)
-
-    nose_w = 0.07 + 0.05 * grown + 0.03 * old
-    line([(yaw, eye_y + 0.06), (yaw * 1.6 + 0.03, nose_y - 0.03)], _mix(skin, shade, 0.5), 0.006)
-    pen.arc(
-        box(yaw * 1.6, nose_y - 0.03, nose_w, 0.06), 10, 170, fill=shade, width=max(2, side // 90)
-    )
-    lips = _mix(skin, (178, 52, 60), 0.65 - 0.35 * old)
-    mouth_w = 0.15 + 0.12 * grown
-    line(
-        [(-mouth_w + yaw, mouth_y), (yaw, mouth_y + smile), (mouth_w + yaw, mouth_y)],
-        lips, 0.026 - 0.012 * old,
-    )  # fmt: skip
-    for _ in range(rng.poisson(9 * old)):  # age spots
-        x, y, r = rng.uniform(-0.55, 0.55), rng.uniform(-0.7, 0.7), rng.uniform(0.012, 0.03)
-        pen.ellipse(box(x, y, r, r), fill=_mix(skin, shade, 0.45))
-    if rng.uniform() < 0.1 + 0.35 * old:  # glasses
+    def draw(self) -> Image.Image:
+        self._body()
+        self._head()
         for sign in (-1, 1):
-            pen.ellipse(
-                box(sign * 0.36 + yaw, eye_y, 0.24, 0.2), outline=(40, 40, 45), width=side // 70
-            )
-        line([(-0.12 + yaw, eye_y), (0.12 + yaw, eye_y)], (40, 40, 45), 0.012)
-    return _photograph(image, size, backdrop, rng)
+            self._eye(sign)
+            if self.age > 28:
+                self._cheek_fold(sign)
+        self._nose_and_mouth()
+        self._forehead()
+        for _ in range(self.rng.poisson(9 * self.old)):
+            self._age_spot()
+        if self.rng.uniform() < 0.1 + 0.35 * self.old:
+            self._glasses()
+        return self.image
+
+    def _at(self, x: float, y: float) -> tuple[float, float]:
+        scale = 0.36 * self.side
+        return self.side / 2 + x * scale, 0.53 * self.side + y * scale
+
+    def _box(self, x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
+        return (*self._at(x - rx, y - ry), *self._at(x + rx, y + ry))
+
+    def _ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+        self.pen.ellipse(self._box(x, y, rx, ry), fill=colour)
+
+    def _line(self, points: list[tuple[float, float]], colour: Colour, width: float) -> None:
+        pixels = [self._at(x, y) for x, y in points]
+        self.pen.line(pixels, colour, max(1, round(width * self.side)), joint="curve")
+
+    def _body(self) -> None:
+        if self.person.long_hair and self.age > 2:
+            length = self.tall * (0.95 + 0.25 * self.grown)
+            self._ellipse(0, 0.12, 1.22 * self.wide, length, self.hair)
+        rng = self.rng
+        shirt = _hsv(rng.uniform(), rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.8))
+        self._ellipse(0, 1.75, 0.75 + 0.45 * self.grown, 0.75, shirt)
+        neck = self._box(0, 0.95, 0.22 + 0.1 * self.grown, 0.3)
+        self.pen.rectangle(neck, fill=self.shade)
+
+    def _head(self) -> None:
+        wide, tall, old = self.wide, self.tall, self.old
+        hair_grown = float(np.clip(self.age / 3, 0.15, 1))
+        for sign in (-1, 1):
+            self._ellipse(sign * 0.99 * wide, 0.12, 0.13, 0.2, self.shade)
+        if not (self.person.goes_bald and old > 0.8):
+            thick = 0.03 + 0.10 * hair_grown * (1 - 0.5 * old)
+            lift = 0.03 + 0.27 * (tall - 0.82)
+            self._ellipse(0, -lift - thick, wide * (1 + 0.8 * thick), tall, self.hair)
+        self._ellipse(0, 0, wide, tall, self.skin)
+        jowl = wide * (0.78 - 0.14 * self.grown + 0.12 * old)
+        self._ellipse(0, 0.38, jowl, tall - 0.36, self.skin)
+        hairline = 0.30 * hair_grown * (1 - (0.9 if self.person.goes_bald else 0.25) * old)
+        if hairline > 0.04:
+            half = math.radians(25 + 65 * hairline)
+            arc = np.linspace(-half, half, 24)
+            top = [self._at(1.03 * wide * math.sin(a), -1.03 * tall * math.cos(a)) for a in arc]
+            self.pen.polygon(top, fill=self.hair)
+
+    def _eye(self, sign: int) -> None:
+        x = sign * (0.34 + 0.02 * self.grown) * self.person.width + self.yaw
+        y, r, old = self.eye_y, self.eye_r, self.old
+        self._ellipse(x, y, r, r * (0.85 - 0.35 * old), (250, 248, 244))
+        gaze = x + self.yaw / 2
+        self._ellipse(gaze, y, 0.55 * r, r * (0.62 - 0.15 * old), self.person.eyes)
+        self._ellipse(gaze, y, 0.25 * r, 0.28 * r, (15, 12, 12))
+        brow = y - r - 0.05 - 0.02 * self.grown + 0.05 * old
+        ends = [(x - 0.15, brow + 0.03), (x, brow), (x + 0.15, brow + 0.03)]
+        self._line(ends, self.hair, 0.008 + 0.012 * self.grown)
+        if self.age > 32:  # crow's feet, and the bag below the eye
+            corner = x + sign * (r + 0.03)
+            for drop in 0.05 * np.arange(-1, round(3 * old)):
+                ray = [(corner, y + 0.5 * drop), (corner + sign * 0.11, y + 1.6 * drop)]
+                self._line(ray, self.wrinkle, 0.005)
+            bag = self._box(x, y + 0.05, 1.1 * r, r * (0.8 + 0.5 * old))
+            self.pen.arc(bag, 30, 150, fill=self.wrinkle, width=max(1, self.side // 110))
+
+    def _cheek_fold(self, sign: int) -> None:
+        x1, y1 = sign * 0.13 + self.yaw, self.nose_y
+        x2, y2 = sign * (0.24 + 0.06 * self.old) + self.yaw, self.mouth_y + 0.1 * self.old
+        middle = ((x1 + x2) / 2 + sign * 0.03, (y1 + y2) / 2)
+        self._line([(x1, y1), middle, (x2, y2)], self.wrinkle, 0.004 + 0.006 * self.old)
+
+    def _nose_and_mouth(self) -> None:
+        yaw, old = self.yaw, self.old
+        bridge = [(yaw, self.eye_y + 0.06), (1.6 * yaw + 0.03, self.nose_y - 0.03)]
+        self._line(bridge, _mix(self.skin, self.shade, 0.5), 0.006)
+        tip = self._box(1.6 * yaw, self.nose_y - 0.03, 0.07 + 0.05 * self.grown + 0.03 * old, 0.06)
+        self.pen.arc(tip, 10, 170, fill=self.shade, width=max(2, self.side // 90))
+        half, smile = 0.15 + 0.12 * self.grown, self.rng.uniform(-0.02, 0.09)
+        y = self.mouth_y
+        lips = _mix(self.skin, (178, 52, 60), 0.65 - 0.35 * old)
+        mouth = [(yaw - half, y), (yaw, y + smile), (yaw + half, y)]
+        self._line(mouth, lips, 0.026 - 0.012 * old)
+
+    def _forehead(self) -> None:
+        for k in range(round(4 * self.old)):
+            y = self.eye_y - 0.32 - 0.085 * k
+            furrow = [(self.yaw - 0.3, y + 0.02), (self.yaw, y - 0.015), (self.yaw + 0.3, y + 0.02)]
+            self._line(furrow, self.wrinkle, 0.005)
+
+    def _age_spot(self) -> None:
+        x, y, r = (self.rng.uniform(*ends) for ends in ((-0.55, 0.55), (-0.7, 0.7), (0.012, 0.03)))
+        self._ellipse(x, y, r, r, _mix(self.skin, self.shade, 0.45))
+
+    def _glasses(self) -> None:
+        frame = (40, 40, 45)
+        for sign in (-1, 1):
+            lens = self._box(sign * 0.36 + self.yaw, self.eye_y, 0.24, 0.2)
+            self.pen.ellipse(lens, outline=frame, width=self.side // 70)
+        bridge = [(self.yaw - 0.12, self.eye_y), (self.yaw + 0.12, self.eye_y)]
+        self._line(bridge, frame, 0.012)
 
 
 def _photograph(
     image: Image.Image, size: int, backdrop: Colour, rng: np.random.RandomState
-) -> Image.Image:
+) -> np.ndarray:
     """Tilt, shift, scale, light and blur, as a camera would see the drawing."""
     side = image.width
     angle, zoom = math.radians(rng.uniform(-12, 12)), rng.uniform(0.92, 1.12)
@@ -251,7 +264,7 @@ def _photograph(
     )
     tint = rng.uniform(0.94, 1.06, 3)
     pixels = np.asarray(image) * light[:, :, None] * tint + rng.normal(0, 2, (size, size, 1))
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    return pixels.clip(0, 255).astype(np.uint8)
 
 
 def _mix(a: Colour, b: Colour, share: float) -> Colour:

@@ -1,0 +1,36 @@
+"""Which device to compute on, and how precisely."""
+
+from __future__ import annotations
+
+import torch
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn ``device`` into a torch device; "auto" takes a GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the device is not on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not available here: {str(error).splitlines()[0]} "
+            "Pass device='auto' or 'cpu'."
+        ) from error
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Compute dtype: "auto" is bfloat16 where the hardware multiplies it, else float32."""
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return getattr(torch, precision)
