@@ -196,7 +196,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         code = (below < target[:, None]).sum(axis=1)
         inside = X[rows, code].astype(np.float64)
         before = below[rows, code] - inside
-        share = np.divide(target - before, inside, out=np.zeros_like(target), where=inside > 0)
+        share = np.divide(target - before, inside, out=np.zeros_like(target), where=inside != 0)
         return (edges[code] + share * (edges[code + 1] - edges[code])).astype(X.dtype)
 
     def std(self, probabilities):
@@ -225,7 +225,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         if not valid.all():
             first = int(np.argmin(valid))
             raise ValueError(
-                f"Code {codes[first]!r} at position {first} names no bin; codes run from 0 to "
+                f"Code {codes[first]} at position {first} names no bin; codes run from 0 to "
                 f"{self.n_bins_ - 1}."
             )
         return codes.astype(np.int64)

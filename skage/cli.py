@@ -37,9 +37,9 @@ def demo(output: Path, seed: int) -> None:
     """Train and test on drawn faces, without any download, in a minute or two."""
     with _clear_errors():
         _check_writable(output)
-        from .demo import run_demo
+        from .demo import N_FACES, run_demo
 
-        click.echo("Drawing 2,400 faces and training VGG16 on 20 balanced age bins ...")
+        click.echo(f"Drawing {N_FACES:,} faces and training VGG16 on 20 balanced age bins ...")
         result = run_demo(output, random_state=seed, verbose=int(sys.stderr.isatty()))
     click.echo(
         f"Tested on {result.n_test} faces of persons not among the {result.n_train} "

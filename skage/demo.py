@@ -21,6 +21,9 @@ from .displays import (
 from .metrics import cumulative_score, mean_absolute_error
 from .regressor import BinnedAgeRegressor
 
+N_FACES = 2400
+MAX_EPOCHS = 30
+
 
 @dataclass
 class DemoResult:
@@ -39,7 +42,7 @@ def run_demo(picture: str | os.PathLike, random_state: int = 0, verbose: int = 0
     The convolutions keep their random weights, since no pretrained ones can be
     assumed; only the layer after them learns.
     """
-    faces = make_faces(2400, image_size=64, random_state=random_state)
+    faces = make_faces(N_FACES, image_size=64, random_state=random_state)
     splitter = GroupShuffleSplit(1, test_size=1 / 6, random_state=random_state)
     train, test = next(splitter.split(faces.data, groups=faces.groups))
     model = BinnedAgeRegressor(
@@ -50,7 +53,7 @@ def run_demo(picture: str | os.PathLike, random_state: int = 0, verbose: int = 0
             dropout=0.0,
             optimizer="adam",
             batch_size=16,
-            max_epochs=30,
+            max_epochs=MAX_EPOCHS,
             random_state=random_state,
             verbose=verbose,
         ),

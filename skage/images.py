@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from joblib import effective_n_jobs
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 #: Larger files are refused unread; no photograph comes near it.
 MAX_FILE_BYTES = 512 * 2**20
@@ -183,11 +183,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         scale = 255.0 if values.min() >= 0 and values.max() <= 1 and image.mode == "F" else 1.0
         scale = scale if values.max() <= 255 else 1 / 257
         return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "LAB":
-        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-        return converted if converted is not None else image
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")

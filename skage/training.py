@@ -196,12 +196,11 @@ def train_suffix(
     own: list[tuple[str, Callback]] = [("diverged", StopIfDiverged())]
     if values is not None and targets.ages is not None:
         own.append(("age_error", AgeError(values.astype(np.float64))))
-    if lr_step is not None:
-        # skorch steps the schedule when an epoch has ended: the first drop
-        # comes after epoch `lr_step`.
-        schedule = LRScheduler("StepLR", step_size=lr_step, gamma=lr_gamma, event_name="lr")
-    else:
-        schedule = LRScheduler("ConstantLR", factor=1.0, event_name="lr")
+    # skorch steps the schedule when an epoch has ended: the first drop comes
+    # after epoch `lr_step`. A drop after the last epoch is none.
+    schedule = LRScheduler(
+        "StepLR", step_size=lr_step or max_epochs, gamma=lr_gamma, event_name="lr"
+    )
     own.append(("schedule", schedule))
     if early_stopping:
         patience = _PATIENCE if early_stopping is True else early_stopping

@@ -1,0 +1,63 @@
+import os
+
+# Before scikit-learn is imported: else its suite skips a check.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
+import matplotlib
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torchvision.models import vgg16
+
+from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage.datasets import make_faces
+
+matplotlib.use("Agg")
+
+
+def tiny_classifier(**options):
+    """VGG16 on 32-pixel images: the whole network, in a fraction of a second."""
+    defaults = {
+        "weights": None,
+        "image_size": 32,
+        "hidden_layer_sizes": (16,),
+        "max_epochs": 2,
+        "optimizer": "adam",
+        "random_state": 0,
+        "n_jobs": 1,
+    }
+    return VGG16Classifier(**defaults | options)
+
+
+def tiny_model(n_bins=5, **options):
+    return BinnedAgeRegressor(tiny_classifier(**options), AgeBinner(n_bins))
+
+
+@pytest.fixture(scope="session")
+def faces():
+    return make_faces(40, image_size=32, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def paths(faces, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faces")
+    names = [str(folder / f"{i}.png") for i in range(len(faces.data))]
+    for name, pixels in zip(names, faces.data, strict=True):
+        Image.fromarray(pixels).save(name)
+    return names
+
+
+@pytest.fixture(scope="session")
+def fitted(faces):
+    return tiny_model().fit(faces.data, faces.target)
+
+
+@pytest.fixture(scope="session")
+def vgg16_file(tmp_path_factory):
+    """A weights file that covers the convolutions only."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "features.safetensors"
+    features = vgg16(weights=None).features
+    save_file({f"features.{k}": v for k, v in features.state_dict().items()}, path)
+    return path

@@ -1,0 +1,365 @@
+import pickle
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
+
+from skage import VGG16Classifier
+from skage.images import ImageError
+
+from .conftest import tiny_classifier, tiny_model
+
+
+@pytest.fixture(scope="module")
+def labels(faces):
+    return np.where(faces.target > 45, "old", "young")
+
+
+def weights_of(classifier):
+    return torch.cat([p.flatten() for p in classifier.net_.module_.parameters()])
+
+
+def test_classifies_with_its_own_labels(faces, labels):
+    linear = {"hidden_layer_sizes": (), "dropout": 0.0, "lr": 1e-2}
+    classifier = tiny_classifier(**linear, max_epochs=40, batch_size=8).fit(faces.data, labels)
+    assert classifier.classes_.tolist() == ["old", "young"]
+    probabilities = classifier.predict_proba(faces.data)
+    assert probabilities.shape == (40, 2)
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(40), abs=1e-5)
+    assert classifier.score(faces.data, labels) > 0.8
+
+
+@pytest.mark.parametrize("trainable", ["head", "block5", "all"])
+def test_trains_from_the_layer_asked(faces, labels, trainable):
+    classifier = tiny_classifier(trainable=trainable, hidden_layer_sizes=(), max_epochs=1)
+    classifier.fit(faces.data, labels)
+    n_trained = sum(p.numel() for p in classifier.net_.module_.parameters())
+    block5 = 3 * (512 * 512 * 9 + 512)
+    head = 512 * 2 + 2
+    expected = {"head": head, "block5": head + block5, "all": head + 14_714_688}
+    assert n_trained == expected[trainable]
+    assert classifier.predict_proba(faces.data).shape == (40, 2)
+
+
+def test_same_random_state_same_bits_and_torchs_generator_untouched(faces, labels):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = tiny_classifier().fit(faces.data, labels)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(6)
+    second = tiny_classifier().fit(faces.data, labels)
+    assert torch.equal(weights_of(first), weights_of(second))
+    other = tiny_classifier(random_state=1).fit(faces.data, labels)
+    assert not torch.equal(weights_of(first), weights_of(other))
+    varied = [tiny_classifier(random_state=None).fit(faces.data, labels) for _ in range(2)]
+    assert not torch.equal(*map(weights_of, varied))
+
+
+def test_learning_rate_is_divided_by_ten_after_epoch_ten_not_before(faces, labels):
+    classifier = tiny_classifier(max_epochs=21, lr=1e-3).fit(faces.data, labels)
+    rates = [row["lr"] for row in classifier.history_]
+    assert rates == pytest.approx([1e-3] * 10 + [1e-4] * 10 + [1e-5])
+    constant = tiny_classifier(max_epochs=3, lr_step=None).fit(faces.data, labels)
+    assert [row["lr"] for row in constant.history_] == pytest.approx([1e-3] * 3)
+    own = tiny_classifier(max_epochs=3, lr_step=1, lr_gamma=0.5).fit(faces.data, labels)
+    assert [row["lr"] for row in own.history_] == pytest.approx([1e-3, 5e-4, 2.5e-4])
+
+
+def test_history_has_losses_and_the_error_in_years(faces):
+    history = tiny_model().fit(faces.data, faces.target).classifier_.history_
+    assert [row["epoch"] for row in history] == [1, 2]
+    for row in history:
+        assert 0 < row["train_loss"] < 20
+        assert 0 < row["valid_loss"] < 20
+        assert 0 < row["valid_mae"] < 100
+    unvalidated = tiny_model(validation_fraction=0.0).fit(faces.data, faces.target)
+    assert "valid_loss" not in unvalidated.classifier_.history_[0]
+    assert "valid_mae" not in unvalidated.classifier_.history_[0]
+
+
+def test_validation_mae_is_that_of_the_held_out_images(faces):
+    model = tiny_model(validation_fraction=0.25, max_epochs=1)
+    model.fit(faces.data, faces.target)
+    recorded = model.classifier_.history_[-1]["valid_mae"]
+    seed = np.random.RandomState(0)
+    seed.randint(np.iinfo(np.int32).max)
+    held_out = seed.permutation(40)[:10]
+    errors = np.abs(model.predict(faces.data[held_out]) - faces.target[held_out])
+    assert recorded == pytest.approx(errors.mean(), rel=1e-4)
+
+
+def test_early_stopping_takes_the_best_epoch(faces):
+    model = tiny_model(early_stopping=2, max_epochs=60, lr=3e-3, validation_fraction=0.25)
+    history = model.fit(faces.data, faces.target).classifier_.history_
+    errors = [row["valid_mae"] for row in history]
+    assert len(history) < 60
+    assert min(errors) in errors[-3:]
+    seed = np.random.RandomState(0)
+    seed.randint(np.iinfo(np.int32).max)
+    held_out = seed.permutation(40)[:10]
+    kept = np.abs(model.predict(faces.data[held_out]) - faces.target[held_out]).mean()
+    assert kept == pytest.approx(min(errors), rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", torch.optim.RMSprop])
+def test_optimizers_take_all_their_parameters(faces, labels, optimizer):
+    fitted = [
+        tiny_classifier(optimizer=optimizer, batch_size=8, **options).fit(faces.data, labels)
+        for options in ({}, {"weight_decay": 0.5}, {"momentum": 0.1}, {"lr": 1e-2})
+    ]
+    distinct = {weights_of(classifier).sum().item() for classifier in fitted}
+    assert len(distinct) == 4
+
+
+def test_an_optimizer_without_weight_decay_says_so(faces, labels):
+    with pytest.raises(ValueError, match="Rprop takes no weight_decay; pass weight_decay=0"):
+        tiny_classifier(optimizer=torch.optim.Rprop).fit(faces.data, labels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": 0.0},
+        {"batch_size": 8},
+        {"image_size": 64},
+        {"hidden_layer_sizes": (8, 8)},
+        {"validation_fraction": 0.5},
+        {"precision": "bfloat16"},
+        {"precision": "float32"},
+    ],
+)
+def test_no_parameter_is_ignored(faces, labels, options):
+    base = tiny_classifier(max_epochs=1).fit(faces.data, labels).predict_proba(faces.data)
+    other = tiny_classifier(max_epochs=1, **options).fit(faces.data, labels)
+    assert (other.predict_proba(faces.data) != base).any()
+
+
+def test_reduced_precision_moves_probabilities_little(faces, labels):
+    exact, half = (
+        tiny_classifier(precision=p).fit(faces.data, labels).predict_proba(faces.data)
+        for p in ("float32", "bfloat16")
+    )
+    assert np.abs(exact - half).max() < 0.05
+
+
+def test_sample_weight_weighs_the_loss(faces, labels):
+    young = (labels == "young").astype(float)
+    weighted = tiny_classifier(max_epochs=10, batch_size=8).fit(
+        faces.data, labels, sample_weight=1 + 99 * young
+    )
+    plain = tiny_classifier(max_epochs=10, batch_size=8).fit(faces.data, labels)
+    share = [c.predict_proba(faces.data)[:, 1].mean() for c in (weighted, plain)]
+    assert share[0] > share[1] + 0.1
+    with pytest.raises(ValueError, match="zero"):
+        tiny_classifier().fit(faces.data, labels, sample_weight=np.zeros(40))
+
+
+def test_user_callbacks_run_on_a_copy(faces, labels):
+    class Counter(Callback):
+        epochs = 0
+        copies = []
+
+        def on_epoch_end(self, net, **kwargs):
+            self.epochs += 1
+            net.history.record("seen", self.epochs)
+
+    callback = Counter()
+    classifier = tiny_classifier(callbacks=[callback]).fit(faces.data, labels)
+    assert [row["seen"] for row in classifier.history_] == [1, 2]
+    assert callback.epochs == 0
+    assert classifier.callbacks == [callback]
+
+
+def test_ctrl_c_leaves_no_half_trained_network(faces, labels):
+    class Interrupt(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            if len(net.history) == 2:
+                raise KeyboardInterrupt
+
+    classifier = tiny_classifier(callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(faces.data, labels)
+    with pytest.raises(NotFittedError):
+        classifier.predict(faces.data)
+
+
+def test_divergence_is_an_error(faces, labels):
+    with pytest.raises(ValueError, match=r"Training diverged: .* with lr=1e\+30. Lower lr"):
+        tiny_classifier(lr=1e30, optimizer="sgd").fit(faces.data, labels)
+
+
+def test_unreadable_images_raise_before_training_or_are_skipped(paths, labels, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    X = [*paths[:20], str(tmp_path / "broken.jpg"), *paths[20:]]
+    y = np.insert(labels, 20, "old")
+    classifier = tiny_classifier()
+    with pytest.raises(ImageError, match=r"broken.jpg \(item 20\) is not a readable image"):
+        classifier.fit(X, y)
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
+    classifier.set_params(on_error="skip")
+    with pytest.warns(UserWarning, match=r"1 of 41 images cannot be read .*broken.jpg") as caught:
+        classifier.fit(X, y)
+    assert len(caught) == 1
+    assert classifier.n_skipped_ == 1
+    with pytest.warns(UserWarning, match="get NaN"):
+        probabilities = classifier.predict_proba(X)
+    assert np.isnan(probabilities[20]).all()
+    # What is skipped changes nothing for the others, to the bit.
+    alone = tiny_classifier().fit(paths, labels)
+    assert (np.delete(probabilities, 20, axis=0) == alone.predict_proba(paths)).all()
+    with pytest.warns(UserWarning, match="get NaN"):
+        assert classifier.predict(X)[20] is None
+    with pytest.raises(ImageError, match="None of the 2 images can be read"):
+        classifier.fit([str(tmp_path / "broken.jpg")] * 2, ["old", "young"])
+
+
+def test_skipped_images_have_nan_ages(paths, faces):
+    model = tiny_model(on_error="skip").fit(paths, faces.target)
+    X = [paths[0], "missing.jpg", paths[1]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ages, std = model.predict(X, return_std=True)
+        interval = model.predict_interval(X)
+        modes = {}
+        for decode in ("mean", "median", "mode"):
+            modes[decode] = model.set_params(decode=decode).predict(X)
+    assert np.isnan([ages[1], std[1], *interval[1], *(m[1] for m in modes.values())]).all()
+    assert np.isfinite([ages[0], std[2], *interval[0], *(m[2] for m in modes.values())]).all()
+
+
+# The invariants of check_estimator, for images:
+
+
+def test_clone_and_refit_give_the_same(faces, fitted):
+    twin = clone(fitted).fit(faces.data, faces.target)
+    expected = fitted.predict(faces.data)
+    assert (twin.predict(faces.data) == expected).all()
+    assert (twin.fit(faces.data, faces.target).predict(faces.data) == expected).all()
+
+
+def test_subsets_and_orders_give_the_same_bits(faces, fitted):
+    together = fitted.predict_dist(faces.data)
+    alone = [fitted.predict_dist(faces.data[i : i + 1])[0] for i in range(40)]
+    assert (together == alone).all()
+    ages = fitted.predict(faces.data)
+    assert ages.dtype == np.float32
+    order = np.random.default_rng(0).permutation(40)
+    assert (fitted.predict(faces.data[order]) == ages[order]).all()
+    assert (fitted.predict(faces.data[:7]) == ages[:7]).all()
+
+
+def test_neither_parameters_nor_input_are_changed(faces):
+    model = tiny_model()
+    before = {k: repr(v) for k, v in model.get_params().items()}
+    X, y = faces.data.copy(), faces.target.copy()
+    model.fit(X, y).predict(X)
+    assert {k: repr(v) for k, v in model.get_params().items()} == before
+    assert (faces.data == X).all()
+    assert (y == faces.target).all()
+
+
+def test_unfitted_models_say_so(faces):
+    for model in (tiny_model(), tiny_classifier()):
+        with pytest.raises(NotFittedError):
+            model.predict(faces.data)
+
+
+def test_every_kind_of_input_gives_the_same_ages(faces, paths, fitted):
+    import pandas as pd
+
+    expected = fitted.predict(faces.data)
+    for X in (
+        list(faces.data),
+        paths,
+        np.array(paths),
+        pd.Series(paths),
+        [Image.fromarray(a) for a in faces.data],
+        faces.data / 255,
+    ):
+        assert (fitted.predict(X) == expected).all()
+    from_paths = clone(fitted).fit(paths, faces.target)
+    assert (from_paths.predict(paths) == expected).all()
+
+
+@pytest.mark.parametrize("dump", [pickle.dumps, joblib.dump])
+def test_pickles_predict_the_same_in_a_new_process(faces, fitted, tmp_path, dump):
+    model, images, ages = (tmp_path / n for n in ("model.pkl", "images.npy", "ages.npy"))
+    if dump is pickle.dumps:
+        model.write_bytes(pickle.dumps(fitted))
+    else:
+        joblib.dump(fitted, model)
+    np.save(images, faces.data)
+    code = (
+        "import sys, joblib, pickle, numpy as np\n"
+        "model, images, ages, load = sys.argv[1:]\n"
+        "model = joblib.load(model) if load == 'dump' else pickle.load(open(model, 'rb'))\n"
+        "np.save(ages, model.predict(np.load(images)))\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, model, images, ages, dump.__name__], check=True
+    )  # fmt: skip
+    assert (np.load(ages) == fitted.predict(faces.data)).all()
+
+
+def test_a_pickle_holds_the_parameters_and_no_optimizer_state(faces, labels):
+    classifier = tiny_classifier(trainable="block5", optimizer="adam", max_epochs=1)
+    classifier.fit(faces.data, labels)
+    parts = (classifier.prefix_, classifier.net_.module_)
+    n_bytes = sum(4 * p.numel() for part in parts for p in part.parameters())
+    assert len(pickle.dumps(classifier)) < 1.02 * n_bytes
+    assert pickle.loads(pickle.dumps(classifier)).history_ == classifier.history_
+
+
+def test_a_model_of_an_absent_device_predicts_on_the_cpu(faces, fitted):
+    model = pickle.loads(pickle.dumps(fitted))
+    model.classifier_.device = "cuda:7"
+    with pytest.warns(UserWarning, match="device='cuda:7' is not available here"):
+        ages = model.predict(faces.data)
+    assert (ages == fitted.predict(faces.data)).all()
+    tensors = [*model.classifier_.net_.module_.parameters(), *model.classifier_.prefix_.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "imagenett"}, "weights='imagenett' is neither 'imagenet', None"),
+        ({"device": "gpu"}, "device='gpu' is not available here"),
+        ({"precision": "float64"}, "'precision' parameter"),
+        ({"trainable": "block6"}, "'trainable' parameter"),
+        ({"image_size": 16}, "'image_size' parameter"),
+        ({"optimizer": "lbfgs"}, "'optimizer' parameter"),
+        ({"on_error": "ignore"}, "'on_error' parameter"),
+        ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes=\(0,\)"),
+        ({"trainable": "head"}, r"leave the fresh hidden_layer_sizes=\(16,\) untrained"),
+        ({"early_stopping": True, "validation_fraction": 0}, "needs a validation_fraction"),
+    ],
+)
+def test_wrong_parameters_are_refused(faces, labels, options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_classifier(**options).fit(faces.data, labels)
+
+
+def test_lengths_must_agree(faces, labels):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        tiny_classifier().fit(faces.data, labels[:-1])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        tiny_model().fit(faces.data, faces.target[:-1])
+
+
+def test_defaults_are_the_papers():
+    parameters = VGG16Classifier().get_params()
+    expected = {
+        "weights": "imagenet", "momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.5,
+        "lr_step": 10, "lr_gamma": 0.1, "image_size": 224, "optimizer": "sgd",
+    }  # fmt: skip
+    assert parameters | expected == parameters

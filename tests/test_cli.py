@@ -1,0 +1,125 @@
+import csv
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import skage
+from skage.cli import main
+
+TINY = ["--weights", "none", "--hidden", "16", "--image-size", "32", "--epochs", "1", "--bins", "4"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def table(tmp_path, paths, faces):
+    with open(tmp_path / "faces.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "age"])
+        writer.writerows(zip(paths, faces.target, strict=True))
+    return tmp_path / "faces.csv"
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_help_imports_nothing_slow():
+    code = (
+        "import sys; from skage.cli import main; main(['--help'], standalone_mode=False); "
+        "sys.exit(bool({'torch', 'sklearn', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    module = subprocess.run([sys.executable, "-m", "skage", "--help"], check=True, capture_output=1)
+    assert b"demo" in module.stdout
+
+
+def test_train_then_predict(table, paths, tmp_path):
+    model, ages = tmp_path / "age.skage", tmp_path / "ages.csv"
+    trained = run("train", table, "-o", model, *TINY)
+    assert trained.exit_code == 0, trained.output
+    assert "Trained on 40 images; validation MAE" in trained.output
+    (tmp_path / "folder").mkdir()
+    for i in range(2):
+        Image.open(paths[i]).save(tmp_path / "folder" / f"{i}.png")
+    (tmp_path / "folder" / "broken.jpg").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="broken.jpg"):
+        predicted = run("predict", tmp_path / "folder", "-m", model, "-o", ages)
+    assert predicted.exit_code == 0, predicted.output
+    rows = read(ages)
+    expected = skage.load(model)
+    low, high = expected.predict_interval(paths[:1])[0]
+    age, std = expected.predict(paths[:1], return_std=True)
+    assert list(rows[0]) == ["path", "age", "std", "low", "high"]
+    found = [float(rows[0][k]) for k in ("age", "std", "low", "high")]
+    assert found == pytest.approx([age[0], std[0], low, high], abs=0.006)
+    assert rows[2]["path"].endswith("broken.jpg")
+    assert rows[2]["age"] == rows[2]["low"] == ""
+    assert run("predict", table, "-m", model, "-o", ages).exit_code == 0
+    assert len(read(ages)) == 40
+    assert run("predict", paths[0], "-m", model, "-o", ages).exit_code == 0
+    assert len(read(ages)) == 1
+
+
+def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
+    for i in range(20):
+        name = f"{faces.target[i]:.0f}_0_0_201701101837263{i:02d}.jpg.chip.jpg"
+        Image.open(paths[i]).save(tmp_path / name)
+    trained = run("train", tmp_path, "-o", tmp_path / "age.skage", *TINY, "--strategy", "uniform")
+    assert trained.exit_code == 0, trained.output
+    assert skage.load(tmp_path / "age.skage").binner_.strategy == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "missing"], "does not exist"),
+        (["train", "{folder}"], "holds no file named [age]_"),
+        (["train", "{table}", "--age-column", "years"], "has no column 'years'"),
+        (["train", "{table}", "--weights", "vgg.pth"], "neither 'imagenet', None"),
+        (["train", "{table}", "--hidden", "big"], "--hidden 'big' is no list of widths"),
+        (["train", "{table}", *TINY, "--trainable", "top"], "'trainable' parameter"),
+        (["train", "{table}", "-o", "{folder}/none/age.skage"], "cannot be written"),
+        (["train", "{bad}"], "line 3: the age 'old' is no number"),
+        (["train", "{gone}", *TINY], "gone.jpg (item 0) does not exist"),
+        (["predict", "{table}", "-m", "{table}"], "is no skage model"),
+        (["predict", "{table}", "-m", "none.skage"], "There is no model file 'none.skage'"),
+        (["predict", "{folder}"], "holds no image"),
+        (["predict", "{table}", "--coverage", "90"], "is not in the range"),
+        (["demo", "-o", "{folder}/none/demo.png"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(table, tmp_path, arguments, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "bad.csv").write_text("path,age\na.jpg,30\nb.jpg,old\n")
+    (tmp_path / "gone.csv").write_text("path,age\ngone.jpg,30\n")
+    places = {
+        "table": table,
+        "folder": tmp_path / "folder",
+        "bad": tmp_path / "bad.csv",
+        "gone": tmp_path / "gone.csv",
+    }
+    result = run(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code != 0
+    last = result.output.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert message in last
+    assert not list(tmp_path.glob("*.skage*"))
+
+
+def test_demo_writes_a_picture(tmp_path, monkeypatch):
+    from skage import demo
+
+    monkeypatch.setattr(demo, "N_FACES", 60)
+    monkeypatch.setattr(demo, "MAX_EPOCHS", 2)
+    result = run("demo", "-o", tmp_path / "demo.png")
+    assert result.exit_code == 0, result.output
+    assert "MAE, constant median" in result.output
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.width > 1000

@@ -1,0 +1,181 @@
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from skage.images import (
+    ImageError,
+    check_images,
+    digest_and_decoder,
+    map_ahead,
+    resize,
+)
+
+
+def decode(item, position=0):
+    return np.asarray(digest_and_decoder(item, position)[1]())
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+
+
+def test_containers_hold_the_same_images(paths):
+    for X in (
+        paths,
+        tuple(paths),
+        np.array(paths),
+        np.array(paths, dtype=object)[:, None],
+        pd.Series(paths),
+        pd.DataFrame({"path": paths}),
+        [Path(path) for path in paths],
+    ):
+        images = check_images(X)
+        assert [os.fspath(image) for image in images] == paths
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ("a.jpg", r"X is one image \(a.jpg\); pass a list"),
+        (Path("a.jpg"), "one image"),
+        (Image.new("L", (3, 3)), "one image"),
+        ([], "0 images"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "0 images"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\) .*one image alone: X\[None\]"),
+        (np.zeros((2, 3, 8, 8), np.uint8), "channels last"),
+        (np.zeros((2, 8, 8, 4), np.uint8), "channels last"),
+        (np.array([["a", "b"]]), r"shape \(1, 2\)"),
+        (7, "must be a sequence of images, got int"),
+    ],
+)
+def test_what_holds_no_images_is_refused(X, message):
+    with pytest.raises(ValueError, match=message):
+        check_images(X)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (np.zeros((4, 4), np.int64), "Image 3 of X has dtype int64; pass uint8"),
+        (np.full((4, 4), 200.0), r"floats from 200.0 to 200.0; .* Divide by 255"),
+        (np.full((4, 4), np.nan), "floats from nan"),
+        (np.zeros((3, 4, 4), np.uint8), r"shape \(3, 4, 4\)"),
+        (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),
+        (None, "NoneType"),
+        ([[1], [2, 3]], "not a readable image"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_its_position(item, message):
+    with pytest.raises(ImageError, match=message):
+        digest_and_decoder(item, 3)
+
+
+def test_bad_files_are_refused_by_name_and_position(tmp_path, picture):
+    good = tmp_path / "good.png"
+    Image.fromarray(picture).save(good)
+    files = {
+        "text.jpg": b"no image at all",
+        "empty.jpg": b"",
+        "truncated.png": good.read_bytes()[:-40],
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    expected = {
+        "text.jpg": "is not a readable image: unknown format",
+        "empty.jpg": r"is empty \(0 bytes\)",
+        "truncated.png": "is not a readable image",
+        "folder.jpg": "is a folder",
+        "pipe.jpg": "is not a regular file",
+        "missing.jpg": "does not exist",
+    }
+    for name, reason in expected.items():
+        with pytest.raises(ImageError, match=rf"{name} \(item 17\) {reason}"):
+            decode(tmp_path / name, 17)
+    with pytest.raises(ImageError, match=r"item 2\) cannot be opened"):
+        decode("a\0b", 2)
+
+
+def test_a_picture_beyond_the_bound_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (40, 30)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with (
+        pytest.warns(Image.DecompressionBombWarning),
+        pytest.raises(ImageError, match=r"40 x 30 pixels, more than .*= 1000"),
+    ):
+        decode(tmp_path / "large.png")
+
+
+def test_exif_orientation_is_applied(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
+    assert (decode(tmp_path / "turned.png") == np.rot90(picture, -1)).all()
+
+
+def test_arrays_of_all_kinds_agree(picture):
+    grey = picture[:, :, 0]
+    assert (decode(picture) == picture).all()
+    assert (decode(picture / 255) == picture).all()
+    assert (decode((picture / 255).astype(np.float32)) == picture).all()
+    assert (decode(grey) == grey[:, :, None]).all()
+    assert (decode(Image.fromarray(picture)) == picture).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "LAB", "I", "I;16", "F"])
+def test_every_mode_becomes_rgb(mode):
+    grey = Image.new("L", (8, 8), 255)
+    image = {
+        "I;16": Image.fromarray(np.full((8, 8), 65535, np.uint16)),
+        "I": Image.fromarray(np.full((8, 8), 65535, np.int32)),
+        "F": Image.fromarray(np.ones((8, 8), np.float32)),
+        "LAB": Image.new("LAB", (8, 8), (255, 128, 128)),
+    }.get(mode) or grey.convert("RGB").convert(mode)
+    assert image.mode == mode
+    white = decode(image)
+    assert white.shape == (8, 8, 3)
+    assert (white > 250).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa"])
+def test_transparency_lies_on_white(mode):
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    if mode == "PA":
+        clear = Image.new("P", (4, 4))
+        clear.putalpha(0)
+    elif mode != "RGBA":
+        clear = clear.convert(mode.upper() if mode == "La" else mode).convert(mode)
+    assert clear.mode == mode
+    assert (decode(clear) == 255).all()
+
+
+def test_the_digest_follows_the_content(paths, picture):
+    digest = digest_and_decoder(picture, 0)[0]
+    assert digest == digest_and_decoder(Image.fromarray(picture), 5)[0]
+    assert digest != digest_and_decoder(picture.swapaxes(0, 1), 0)[0]
+    assert digest_and_decoder(paths[0], 0)[0] != digest_and_decoder(paths[1], 0)[0]
+
+
+def test_resize_squeezes_to_a_square(picture):
+    assert resize(Image.fromarray(picture), 32).shape == (32, 32, 3)
+
+
+def test_map_ahead_keeps_order_and_stays_near_its_consumer():
+    begun, lock = [], threading.Lock()
+
+    def double(x):
+        with lock:
+            begun.append(x)
+        return 2 * x
+
+    results = map_ahead(double, range(1000), n_jobs=2)
+    assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
+    assert len(begun) < 20
+    results.close()

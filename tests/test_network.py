@@ -1,0 +1,137 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torchvision.models import VGG16_Weights, vgg16
+from torchvision.transforms.functional import normalize
+
+from skage import network
+
+OPTIONS = {"trainable": "classifier", "hidden_layer_sizes": (8,), "dropout": 0.5, "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """torchvision's own VGG16 with random weights, and a batch of pixels."""
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8)
+    return vgg16(weights=None).eval(), pixels
+
+
+@pytest.mark.parametrize("trainable", network.TRAINABLE)
+def test_prefix_and_suffix_together_are_torchvisions_vgg16(whole, tmp_path, trainable):
+    reference, pixels = whole
+    torch.save(reference.state_dict(), tmp_path / "vgg16.pth")
+    prefix, suffix = network.build(
+        1000,
+        weights=tmp_path / "vgg16.pth",
+        trainable=trainable,
+        hidden_layer_sizes=None,
+        dropout=0.5,
+        image_size=64,
+    )
+    # The output layer is always fresh.
+    suffix.classifier[-1].load_state_dict(reference.classifier[-1].state_dict())
+    suffix.eval()
+    images = normalize(
+        pixels.permute(0, 3, 1, 2) / 255, network.IMAGENET_MEAN, network.IMAGENET_STD
+    )
+    with torch.no_grad():
+        expected = reference(images)
+        found = suffix(pixels if prefix is None else prefix(pixels))
+    assert torch.allclose(found, expected, atol=1e-4)
+    trained = sum(p.numel() for p in suffix.parameters())
+    frozen = 0 if prefix is None else sum(p.numel() for p in prefix.parameters())
+    assert trained + frozen == sum(p.numel() for p in reference.parameters())
+    assert prefix is None or not any(p.requires_grad for p in prefix.parameters())
+
+
+def test_a_file_of_the_convolutions_loads_and_the_log_names_fresh_layers(vgg16_file, caplog):
+    with caplog.at_level(logging.INFO, "skage"):
+        prefix, _ = network.build(3, weights=vgg16_file, **OPTIONS)
+    assert "fresh layers: classifier.0, classifier.3" in caplog.text
+    assert torch.equal(prefix.features[0].weight, load_file(vgg16_file)["features.0.weight"])
+
+
+def test_training_leaves_the_loaded_weights_alone(vgg16_file):
+    _, suffix = network.build(3, weights=vgg16_file, **OPTIONS | {"trainable": "block5"})
+    with torch.no_grad():
+        suffix.features[0].weight.zero_()
+    _, again = network.build(3, weights=vgg16_file, **OPTIONS | {"trainable": "block5"})
+    assert again.features[0].weight.abs().sum() > 0
+
+
+def test_freezing_a_layer_without_weights_is_refused(vgg16_file):
+    options = OPTIONS | {"trainable": "head", "hidden_layer_sizes": None}
+    with pytest.raises(ValueError, match=r"freezes layers that .* does not cover \(classifier.0"):
+        network.build(3, weights=vgg16_file, **options)
+
+
+def test_what_is_no_vgg16_file_is_refused(tmp_path):
+    def refused(name, message):
+        with pytest.raises(ValueError, match=message):
+            network.load_weights(tmp_path / name)
+
+    refused("missing.pth", "neither 'imagenet', None, nor an existing file")
+    (tmp_path / "text.pth").write_text("not weights")
+    refused("text.pth", "text.pth is not a readable .safetensors or torch weights file")
+    (tmp_path / "text.safetensors").write_text("not weights")
+    refused("text.safetensors", "is not a readable")
+    save_file({"layer1.0.weight": torch.zeros(2)}, tmp_path / "resnet.safetensors")
+    refused("resnet.safetensors", "holds no VGG16 weights .* found layer1.0.weight")
+    torch.save([1, 2], tmp_path / "list.pth")
+    refused("list.pth", "no tensors")
+    save_file({"features.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "thin.safetensors")
+    with pytest.raises(ValueError, match=r"another architecture: features.0.weight has shape \(8"):
+        network.build(3, weights=tmp_path / "thin.safetensors", **OPTIONS)
+
+
+def test_no_network_names_the_file_and_the_way_out(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", no_network)
+    with pytest.raises(OSError, match=r"Fetch vgg16-397923af.pth .* weights='path/to/vgg16"):
+        network.load_weights("imagenet")
+
+
+def test_imagenet_weights_on_disk_are_used(tmp_path, monkeypatch, vgg16_file):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(load_file(vgg16_file), tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth")
+    assert "features.0.weight" in network.load_weights("imagenet")
+
+
+def test_a_row_does_not_depend_on_its_batch(whole):
+    _, pixels = whole
+    torch.manual_seed(0)
+    prefix, _ = network.build(3, weights=None, **OPTIONS)
+    with torch.inference_mode():
+        together = network.padded(prefix, pixels)
+        for n_rows in (1, 2, 3):
+            assert torch.equal(network.padded(prefix, pixels[:n_rows]), together[:n_rows])
+
+
+def test_the_digest_follows_weights_and_preprocessing():
+    def build(seed):
+        torch.manual_seed(seed)
+        return network.build(3, weights=None, **OPTIONS)[0]
+
+    first = build(0)
+    assert network.digest(first) == network.digest(build(0))
+    assert network.digest(first) != network.digest(build(1))
+    first.mean = first.mean + 1
+    assert network.digest(first) != network.digest(build(0))
+
+
+def test_fresh_layers_keep_the_scale_of_their_input():
+    torch.manual_seed(0)
+    prefix, _ = network.build(3, weights=None, **OPTIONS)
+    pixels = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
+    out = prefix(pixels)
+    assert np.isfinite(out.numpy()).all()
+    assert 0.05 < out.std() < 20

@@ -1,0 +1,82 @@
+"""The model where scikit-learn puts estimators: searches, pipelines, ensembles."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import BaggingRegressor
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    HalvingGridSearchCV,
+    KFold,
+    cross_val_predict,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from .conftest import tiny_model
+
+GRID = {
+    "binner__n_bins": [3, 5],
+    "binner__strategy": ["uniform", "balanced"],
+    "classifier__lr": [1e-2, 1e-3],
+    "classifier__weight_decay": [0, 5e-4],
+}
+
+
+def test_grid_search_gives_the_same_with_one_and_two_processes(faces, paths, tmp_path):
+    def search(n_jobs):
+        model = tiny_model(feature_cache=str(tmp_path), max_epochs=1)
+        folds = GroupKFold(2)
+        grid = GridSearchCV(model, GRID, scoring="neg_mean_absolute_error", cv=folds, n_jobs=n_jobs)
+        return grid.fit(paths, faces.target, groups=faces.groups)
+
+    one, two = search(1), search(2)
+    scores = one.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert len(set(scores)) > 8  # every parameter makes a difference
+    assert scores == pytest.approx(two.cv_results_["mean_test_score"], rel=1e-6)
+    assert one.best_params_ == two.best_params_
+    assert one.predict(paths) == pytest.approx(two.predict(paths), rel=1e-5)
+
+
+def test_a_fold_without_a_bin_keeps_the_columns():
+    from skage.datasets import make_faces
+
+    images = make_faces(12, image_size=32, random_state=1).data
+    ages = np.array([1.0] * 4 + [30] * 4 + [80] * 4)
+    model = tiny_model(n_bins=[0, 10, 20, 50, 90], max_epochs=1)
+    for train, test in KFold(3).split(ages):
+        distribution = model.fit(images[train], ages[train]).predict_dist(images[test])
+        assert distribution.shape == (4, 4)
+        assert (distribution[:, 1] == 0).all()
+
+
+def test_pipeline_and_cross_val_predict(faces):
+    mirror = FunctionTransformer(lambda X: X[:, :, ::-1], check_inverse=False)
+    pipeline = make_pipeline(mirror, tiny_model(max_epochs=1))
+    ages = cross_val_predict(pipeline, faces.data, faces.target, cv=2)
+    assert ages.shape == (40,)
+    assert np.isfinite(ages).all()
+
+
+@pytest.mark.parametrize("resource", ["n_samples", "classifier__max_epochs"])
+def test_halving_search(faces, paths, resource):
+    search = HalvingGridSearchCV(
+        tiny_model(n_bins=3, max_epochs=1),
+        {"classifier__lr": [1e-2, 1e-3]},
+        resource=resource,
+        max_resources=40 if resource == "n_samples" else 2,
+        cv=2,
+        random_state=0,
+    )
+    assert np.isfinite(search.fit(paths, faces.target).predict(paths[:2])).all()
+
+
+def test_bagging_over_a_column_of_paths(faces, paths):
+    column = np.array(paths, dtype=object)[:, None]
+    bag = BaggingRegressor(tiny_model(max_epochs=1), n_estimators=2, random_state=0)
+    ages = bag.fit(column, faces.target).predict(column)
+    members = [member.predict(column) for member in bag.estimators_]
+    assert ages == pytest.approx(np.mean(members, axis=0))
+    assert (members[0] != members[1]).any()
