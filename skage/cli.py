@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,8 +163,15 @@ def predict(
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Show what the user can mend as one line, rather than a traceback."""
+
+    def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        click.echo(f"Warning: {message}", err=True)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = show
+            yield
     except (ValueError, OSError, TypeError) as error:
         raise click.ClickException(str(error)) from error
 
