@@ -34,8 +34,8 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
             if not isinstance(value, Real):
                 raise ValueError(
                     f"{name} must hold ages in years as numbers; {name}[{position}] is {value!r} "
-                    f"({type(value).__name__}). Unknown label type or text: convert it first, for "
-                    "example with numpy.asarray(ages, dtype=float)."
+                    f"({type(value).__name__}). Convert them, for example with "
+                    "numpy.asarray(ages, dtype=float)."
                 )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():

@@ -19,7 +19,7 @@ from .training import restore_net
 
 _FORMAT = "skage model, format 1"
 # What belongs to the machine or the training run, rather than to the model.
-_NOT_STORED = ("callbacks", "feature_cache", "device", "n_jobs", "verbose", "random_state")
+_NOT_STORED = ("callbacks", "feature_cache", "device", "n_jobs", "verbose")
 
 
 def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
@@ -40,6 +40,8 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     parameters = classifier.get_params(deep=False)
     if not isinstance(classifier.optimizer, str):
         parameters["optimizer"] = "sgd"  # a class cannot be stored, and training is over
+    if isinstance(classifier.random_state, np.random.RandomState):
+        parameters["random_state"] = None
     header = {
         "decode": model.decode,
         "binner": {k: _plain(v) for k, v in binner.get_params(deep=False).items()},
