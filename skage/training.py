@@ -269,6 +269,8 @@ def _optimizer(optimizer: str | type, weight_decay: float, momentum: float) -> d
     options: dict[str, Any] = {"optimizer": kind}
     if "momentum" in accepted:
         options["optimizer__momentum"] = momentum
+    if "fused" in accepted:  # one pass over the parameters a step, not eight
+        options["optimizer__fused"] = True
     if "betas" in accepted:
         options["optimizer__betas"] = (momentum, 0.999)
     if "weight_decay" in accepted:
