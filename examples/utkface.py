@@ -76,17 +76,15 @@ def earlier_attempt(paths, ages, train, test, weights, cache, seed=0) -> np.ndar
     features = torch.from_numpy(activations)
 
     torch.manual_seed(seed)
-    sizes = [features.shape[1], 200, 200]
-    layers = [
-        layer
-        for a, b in zip(sizes, sizes[1:], strict=False)
-        for layer in (nn.Linear(a, b), nn.ReLU(), nn.Dropout(0.2))
-    ]
-    net = nn.Sequential(*layers, nn.Linear(200, len(values)))
-    for layer in net:
-        if isinstance(layer, nn.Linear):  # Keras's initialisation
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+    net = nn.Sequential(
+        nn.Linear(features.shape[1], 200),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(200, 200),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(200, len(values)),
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.9, 0.9))
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [0, 10, 20], 0.1)
     rows = torch.from_numpy(train)
