@@ -112,7 +112,7 @@ def skage_model(weights, cache) -> BinnedAgeRegressor:
             weights=weights,
             hidden_layer_sizes=(256,),
             batch_size=128,
-            max_epochs=24,
+            max_epochs=20,
             lr_step=10,
             validation_fraction=0,
             feature_cache=cache,

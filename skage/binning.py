@@ -28,7 +28,8 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Not used where `n_bins` gives the edges.
 
     age_range : (float, float), default=None
-        Outer edges in years. None takes the youngest and oldest age of fit.
+        Outer edges in years; ages outside belong to the end bins, and count in
+        their means. None takes the youngest and oldest age of fit.
 
     representative : {"mean", "midpoint"}, default="mean"
         The age that stands for a bin: the mean of its training ages (its
@@ -114,7 +115,9 @@ class AgeBinner(TransformerMixin, BaseEstimator):
             )
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, ages, dtype=np.float64)
+            weight = _check_sample_weight(
+                sample_weight, ages, dtype=np.float64, ensure_non_negative=True
+            )
             ages, weight = ages[weight > 0], weight[weight > 0]
             if not len(ages):
                 raise ValueError("All sample weights are zero: there is no age to bin.")
@@ -189,6 +192,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         ages : ndarray of shape (n_samples,)
             In years.
         """
+        check_is_fitted(self)
         X = self._check_probabilities(np.asarray(probabilities))
         edges, rows = self.bin_edges_, np.arange(len(X))
         below = np.cumsum(X, axis=1, dtype=np.float64)
@@ -215,6 +219,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         std : ndarray of shape (n_samples,)
             In years.
         """
+        check_is_fitted(self)
         X = self._check_probabilities(np.asarray(probabilities))
         mean = (X * self.bin_values_).sum(axis=1, keepdims=True)
         squares = np.diff(self.bin_edges_) ** 2 / 12 + (self.bin_values_ - mean) ** 2
@@ -247,6 +252,8 @@ class AgeBinner(TransformerMixin, BaseEstimator):
 
     def _find_edges(self, ages, weight):
         if not isinstance(self.n_bins, Integral):
+            if self.age_range is not None:
+                raise ValueError("n_bins gives the edges, so age_range must be None.")
             return _check_ascending(self.n_bins, "n_bins, as edges,")
         low, high = ages.min(), ages.max()
         if self.age_range is not None:

@@ -9,11 +9,11 @@ import os
 import sqlite3
 import tempfile
 import threading
-import time
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ import torch
 from tqdm.auto import tqdm
 
 from .images import ImageError, digest_and_decoder, map_ahead, resize
-from .network import Part, digest, padded
+from .network import Part, digest
 
 _CHUNK = 32  # images a forward pass, and a transaction of the store
+_VERSION = 1  # of the reading and resizing of images: another one, other keys
 
 
 class FeatureStore:
@@ -55,40 +56,40 @@ class FeatureStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(
-                "CREATE TABLE IF NOT EXISTS activation ("
-                "key BLOB PRIMARY KEY, checksum INTEGER, used INTEGER, data BLOB)"
+                "CREATE TABLE IF NOT EXISTS activation "
+                "(key BLOB PRIMARY KEY, checksum INTEGER, data BLOB)"
             )
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
-    def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """The stored activations among `keys`."""
-        found: dict[bytes, bytes] = {}
-        if not self._usable:
-            return found
-        try:
-            with self._lock:
-                for key in keys:
-                    row = self._db.execute(
-                        "SELECT checksum, data FROM activation WHERE key = ?", (key,)
-                    ).fetchone()
-                    if row is not None and zlib.crc32(row[1]) == row[0]:
-                        found[key] = row[1]
-        except sqlite3.Error as error:
-            self._give_up(error)
-        return found
+    def get(self, key: bytes) -> bytes | None:
+        """The stored activations of an image, or None."""
+        with self._lock:
+            if not self._usable:
+                return None
+            try:
+                row = self._db.execute(
+                    "SELECT checksum, data FROM activation WHERE key = ?", (key,)
+                ).fetchone()
+            except sqlite3.Error as error:
+                self._give_up(error)
+                return None
+        return row[1] if row is not None and zlib.crc32(row[1]) == row[0] else None
 
     def put(self, entries: Mapping[bytes, bytes]) -> None:
         """Store activations, all or none."""
-        if not self._usable:
-            return
-        now = int(time.time())
-        rows = [(key, zlib.crc32(data), now, data) for key, data in entries.items()]
-        try:
-            with self._lock, self._transaction():
-                self._db.executemany("INSERT OR REPLACE INTO activation VALUES (?, ?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            self._give_up(error)
+        rows = [(key, zlib.crc32(data), data) for key, data in entries.items()]
+        with self._lock:
+            if not self._usable:
+                return
+            try:
+                with self._transaction():
+                    self._db.executemany(
+                        "INSERT OR REPLACE INTO activation (key, checksum, data) VALUES (?, ?, ?)",
+                        rows,
+                    )
+            except sqlite3.Error as error:
+                self._give_up(error)
 
     def close(self) -> None:
         with contextlib.suppress(AttributeError):  # the file was never opened
@@ -149,7 +150,7 @@ class FrozenPrefix:
     exact: bool = False
 
     def __post_init__(self) -> None:
-        facts = (self.image_size, str(self.dtype), self.device.type, self.exact)
+        facts = (_VERSION, self.image_size, str(self.dtype), self.device.type, self.exact)
         weights = b"pixels" if self.part is None else digest(self.part)
         self._key = hashlib.blake2b(repr(facts).encode() + weights, digest_size=20).digest()
         if self.part is not None:
@@ -160,6 +161,7 @@ class FrozenPrefix:
             self.part.mean, self.part.std = self.part.mean.float(), self.part.std.float()
 
     def key(self, image_digest: bytes) -> bytes:
+        """Name of an image's activations in a store."""
         return hashlib.blake2b(image_digest + self._key, digest_size=20).digest()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -170,10 +172,27 @@ class FrozenPrefix:
             # On a CPU few images at a time stay in its caches.
             step = 8 if self.device.type == "cpu" else len(pixels)
             blocks = torch.from_numpy(pixels).to(self.device).split(step)
-            out = torch.cat([padded(self.part, block).float() for block in blocks])
+            out = torch.cat([self.part(block).float() for block in blocks])
             if not self.exact:
                 out = out.clamp(-65504, 65504).half()
             return out.cpu().contiguous().numpy()
+
+    @cached_property
+    def layout(self) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of one image's activations."""
+        blank = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
+        out = self(blank)
+        return out.shape[1:], out.dtype
+
+
+@dataclass
+class _Read:
+    """An image that was read: either its activations are known, or its pixels."""
+
+    position: int
+    key: bytes
+    known: bytes | None
+    pixels: np.ndarray | None
 
 
 @dataclass
@@ -197,57 +216,51 @@ def iter_activations(
 ) -> Iterator[Chunk]:
     """Activations of images, a bounded chunk at a time.
 
-    Files are read and decoded in threads ahead of the forward pass; an image
-    whose activations are in the store is not decoded. `positions` takes some
-    of the images only.
+    Files are read and decoded in threads ahead of the forward pass, a chunk or
+    two of small pictures; an image whose activations are in the store is not
+    decoded. `positions` takes some of the images only.
     """
+
+    def read(position: int) -> _Read | ImageError:
+        try:
+            content, decode = digest_and_decoder(images[position], position)
+            key = prefix.key(content)
+            known = store.get(key) if store is not None else None
+            pixels = resize(decode(), prefix.image_size) if known is None else None
+            return _Read(position, key, known, pixels)
+        except ImageError as error:
+            if on_error == "raise":
+                raise
+            return error
+
     wanted = range(len(images)) if positions is None else positions
-
-    def read(start: int) -> tuple[list[int], list[bytes], dict, dict, list[ImageError]]:
-        positions, keys, decoders, errors = [], [], {}, []
-        for position in map(int, wanted[start : start + _CHUNK]):
-            try:
-                content, decoder = digest_and_decoder(images[position], position)
-            except ImageError as error:
-                if on_error == "raise":
-                    raise
-                errors.append(error)
-                continue
-            positions.append(position)
-            keys.append(prefix.key(content))
-            decoders[keys[-1]] = (decoder, position)
-        known = store.get(decoders) if store is not None else {}
-        pixels = {}
-        for key, (decoder, _) in decoders.items():
-            if key in known:
-                continue
-            try:
-                pixels[key] = resize(decoder(), prefix.image_size)
-            except ImageError as error:
-                if on_error == "raise":
-                    raise
-                errors.append(error)
-        kept = [i for i, key in enumerate(keys) if key in known or key in pixels]
-        return [positions[i] for i in kept], [keys[i] for i in kept], known, pixels, errors
-
-    starts = range(0, len(wanted), _CHUNK)
+    results = map_ahead(read, map(int, wanted), n_jobs, ahead=2 * _CHUNK)
     bar = tqdm(total=len(wanted), desc="images", unit="image", disable=not progress, leave=False)
-    with bar:
-        for found, keys, known, pixels, errors in map_ahead(read, starts, n_jobs):
-            rows: dict[bytes, np.ndarray] = {}
-            if pixels:
-                computed = prefix(np.stack(list(pixels.values())))
-                rows = dict(zip(pixels, computed, strict=True))
-                shape, dtype = computed.shape[1:], computed.dtype
-                if store is not None:
-                    store.put({key: row.tobytes() for key, row in rows.items()})
-            elif known:
-                shape, dtype = _layout(prefix)
-            for key, data in known.items():
-                rows[key] = np.frombuffer(data, dtype).reshape(shape)
-            bar.update(len(found) + len(errors))
-            activations = np.stack([rows[key] for key in keys]) if keys else np.empty(0)
-            yield Chunk(found, activations, errors)
+    with bar, contextlib.closing(results):
+        while batch := [result for _, result in zip(range(_CHUNK), results, strict=False)]:
+            errors = [result for result in batch if isinstance(result, ImageError)]
+            good = [result for result in batch if isinstance(result, _Read)]
+            yield Chunk([r.position for r in good], _activations(good, prefix, store), errors)
+            bar.update(len(batch))
+
+
+def _activations(
+    batch: list[_Read], prefix: FrozenPrefix, store: FeatureStore | None
+) -> np.ndarray:
+    """Activations of images that were read, those not known yet computed and stored."""
+    if not batch:
+        return np.empty(0)
+    fresh = {r.key: r.pixels for r in batch if r.pixels is not None}
+    rows: dict[bytes, np.ndarray] = {}
+    if fresh:
+        rows = dict(zip(fresh, prefix(np.stack(list(fresh.values()))), strict=True))
+        if store is not None:
+            store.put({key: row.tobytes() for key, row in rows.items()})
+    for r in batch:
+        if r.known is not None:
+            shape, dtype = prefix.layout
+            rows[r.key] = np.frombuffer(r.known, dtype).reshape(shape)
+    return np.stack([rows[r.key] for r in batch])
 
 
 def collect_activations(
@@ -278,12 +291,3 @@ def collect_activations(
         # The mapping outlives the file, which has no name.
         data = np.memmap(file, dtype, "c", shape=(len(positions), *shape))
     return data, np.array(positions), errors
-
-
-def _layout(prefix: FrozenPrefix) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of one image's activations, computed on a blank one."""
-    if not hasattr(prefix, "_known_layout"):
-        blank = np.zeros((1, prefix.image_size, prefix.image_size, 3), dtype=np.uint8)
-        out = prefix(blank)
-        prefix._known_layout = out.shape[1:], out.dtype  # type: ignore[attr-defined]
-    return prefix._known_layout  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 from .cache import FrozenPrefix, collect_activations, iter_activations, open_store
 from .hardware import resolve_device, resolve_precision
 from .images import SKIP_HINT, ImageError, check_images, image_tags
-from .network import TRAINABLE, build, padded
+from .network import TRAINABLE, build
 from .training import Targets, train_suffix
 
 _TRAINING = (
@@ -77,7 +77,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         L2 penalty (decoupled with "adamw").
 
     momentum : float, default=0.9
-        Of "sgd"; with "adam" and "adamw" the first of the two betas.
+        Of "sgd"; with "adam" and "adamw" the first of the two betas. An
+        optimizer class that takes neither needs 0.
 
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
 
@@ -140,6 +141,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     history_ : list of dict
         An entry an epoch: epoch, train_loss, valid_loss, lr, dur (seconds),
         and within BinnedAgeRegressor valid_mae in years.
+    image_size_ : int
+        Side in pixels that the network was trained at.
     n_skipped_ : int
         Unreadable images that fit left out.
 
@@ -263,21 +266,25 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         y = column_or_1d(y, warn=True)
         check_consistent_length(images, y)
         check_classification_targets(y)
-        weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
+        weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
         rows = np.flatnonzero(weight)
         if not len(rows):
             raise ValueError("All sample weights are zero: there is nothing to train on.")
-        if self.early_stopping and not self.validation_fraction:
-            raise ValueError("early_stopping needs a validation_fraction above 0.")
+        if self.early_stopping and (not self.validation_fraction or len(rows) < 2):
+            raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
         classes, codes = np.unique(y[rows], return_inverse=True)
+        if (ages is None) != (bin_values is None):
+            raise ValueError("ages and bin_values go together: give both or neither.")
+        if ages is not None:
+            ages, bin_values = np.asarray(ages, np.float32), np.asarray(bin_values)[classes]
+            check_consistent_length(y, ages)
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         random_state = check_random_state(self.random_state)
 
-        gpus = [device] if device.type == "cuda" else []
         with (
-            torch.random.fork_rng(devices=gpus),
-            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            _deterministic(),
         ):
             torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
             prefix, suffix = build(
@@ -288,7 +295,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 dropout=self.dropout,
                 image_size=self.image_size,
             )
-            frozen = self._frozen(prefix, device, precision)
+            frozen = self._frozen(prefix, self.image_size, device, precision)
             with open_store(self.feature_cache) as store:
                 activations, read, errors = collect_activations(
                     images, frozen, positions=rows, store=store, **self._reading()
@@ -301,14 +308,14 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             targets = Targets(
                 codes[kept].astype(np.int64),
                 (weight[read] / weight[read].mean()).astype(np.float32),
-                None if ages is None else np.asarray(ages)[read].astype(np.float32),
+                None if ages is None else ages[read],
             )
             net = train_suffix(
                 suffix,
                 activations,
                 targets,
                 _held_out(len(read), self.validation_fraction, random_state),
-                values=None if bin_values is None else np.asarray(bin_values)[classes],
+                values=bin_values,
                 device=device,
                 precision=precision,
                 **{name: getattr(self, name) for name in _TRAINING},
@@ -318,6 +325,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.net_ = net
         self.history_ = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
         self.n_skipped_ = len(errors)
+        self.image_size_ = self.image_size
         self._ready = None
         return self
 
@@ -351,9 +359,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 with (
                     torch.inference_mode(),
                     torch.autocast(device.type, frozen.dtype, enabled=frozen.dtype.itemsize < 4),
+                    _deterministic(),
                 ):
-                    batch = torch.from_numpy(chunk.activations).to(device)
-                    logits = padded(suffix, batch).float()
+                    logits = suffix(torch.from_numpy(chunk.activations).to(device)).float()
                 probabilities[chunk.positions] = logits.softmax(dim=1).cpu().numpy()
         if errors:
             _warn_skipped(errors, len(images), "get NaN")
@@ -396,16 +404,18 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             )
         return sizes
 
-    def _frozen(self, prefix, device, precision):
-        exact = self.precision == "float32"
-        return FrozenPrefix(prefix, self.image_size, precision, device, exact=exact)
+    def _frozen(self, prefix, image_size, device, precision):
+        return FrozenPrefix(
+            prefix, image_size, precision, device, exact=self.precision == "float32"
+        )
 
     def _reading(self):
         return {"on_error": self.on_error, "n_jobs": self.n_jobs, "progress": self.verbose > 0}
 
     def _get_ready(self):
         """The fitted network on its device; made on first use, left out of pickles."""
-        if getattr(self, "_ready", None) is None:
+        asked = self.device, self.precision
+        if self._ready is None or self._ready[0] != asked:
             try:
                 device = resolve_device(self.device)
             except ValueError as error:  # trained elsewhere
@@ -415,19 +425,26 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             suffix = self.net_.module_.eval()
             if device.type != "cpu":
                 suffix = copy.deepcopy(suffix).to(device)
-            self._ready = self._frozen(self.prefix_, device, precision), suffix, device
-        return self._ready
+            frozen = self._frozen(self.prefix_, self.image_size_, device, precision)
+            self._ready = asked, (frozen, suffix, device)
+        return self._ready[1]
 
     def __getstate__(self):
-        return {k: v for k, v in super().__getstate__().items() if k != "_ready"}
+        state = super().__getstate__()
+        return state | {"_ready": None} if "_ready" in state else state
 
     def __sklearn_tags__(self):
         return image_tags(super().__sklearn_tags__())
 
 
+def _deterministic():
+    """cuDNN's algorithms that give the same bits each time."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+
+
 def _held_out(n_samples, fraction, random_state):
-    """Rows of the validation split, never all of them."""
-    n_held_out = min(round(fraction * n_samples), n_samples - 1)
+    """Rows of the validation split: at least one if any, never all."""
+    n_held_out = min(max(round(fraction * n_samples), fraction > 0), n_samples - 1)
     return random_state.permutation(n_samples)[:n_held_out]
 
 

@@ -17,7 +17,7 @@ from . import __version__
 
 # torch and scikit-learn are imported inside the commands: help must not wait for them.
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _MODEL = click.Path(dir_okay=False, path_type=Path)
 _DATA = click.Path(exists=True, path_type=Path)
 
@@ -86,7 +86,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
     """
     with _clear_errors():
         paths, ages = _read_table(data, options["path_column"], options["age_column"])
-        _check_writable(output)
+        _check_writable(output, data)
         from . import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 
         hidden = options["hidden"]
@@ -108,7 +108,8 @@ def train(data: Path, output: Path, **options: Any) -> None:
         model.save(output)
     last = model.classifier_.history_[-1]
     held_out = f"; validation MAE {last['valid_mae']:.2f} years" if "valid_mae" in last else ""
-    click.echo(f"Trained on {len(paths)} images{held_out}. Model: {output}")
+    n_read = len(paths) - model.classifier_.n_skipped_
+    click.echo(f"Trained on {n_read} images{held_out}. Model: {output}")
 
 
 @main.command()
@@ -137,7 +138,7 @@ def predict(
             paths = _find_images(data)
         else:
             paths, _ = _read_table(data, path_column, None)
-        _check_writable(output)
+        _check_writable(output, data)
         from .modelfile import load
 
         model = load(model_path)
@@ -172,12 +173,14 @@ def _clear_errors() -> Iterator[None]:
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show
             yield
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, csv.Error) as error:
         raise click.ClickException(str(error)) from error
 
 
-def _check_writable(path: Path) -> None:
-    """Fail before the work rather than after it."""
+def _check_writable(path: Path, source: Path | None = None) -> None:
+    """Fail before the work rather than after it, and keep the user's data."""
+    if source is not None and path.resolve() == source.resolve():
+        raise ValueError(f"{path} is the input; name another file with -o.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"{path} cannot be written: {path.parent} must be a folder you may write.")
 
@@ -209,21 +212,27 @@ def _read_table(
 
         faces = load_utkface(data)
         return faces.data, faces.target.tolist()
-    with open(data, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        for column in filter(None, (path_column, age_column)):
-            if column not in (reader.fieldnames or ()):
-                raise ValueError(
-                    f"{data} has no column {column!r}; it has {reader.fieldnames}. Name it with "
-                    "--path-column or --age-column."
-                )
-        rows = list(reader)
-    if not rows:
+    paths, ages = [], []
+    try:
+        with open(data, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            for column in filter(None, (path_column, age_column)):
+                if column not in (reader.fieldnames or ()):
+                    raise ValueError(
+                        f"{data} has no column {column!r}; it has {reader.fieldnames}. Name it "
+                        "with --path-column or --age-column."
+                    )
+            for row in reader:
+                if not row[path_column]:
+                    raise ValueError(f"{data}, line {reader.line_num}: there is no path.")
+                paths.append(os.fspath(data.parent / row[path_column]))
+                if age_column is not None:
+                    ages.append(_age(row[age_column], data, reader.line_num))
+    except UnicodeDecodeError:
+        raise ValueError(f"{data} is neither an image known by its suffix nor a CSV.") from None
+    if not paths:
         raise ValueError(f"{data} has a header but no rows.")
-    paths = [os.fspath(data.parent / row[path_column]) for row in rows]
-    if age_column is None:
-        return paths, []
-    return paths, [_age(row[age_column], data, line) for line, row in enumerate(rows, start=2)]
+    return paths, ages
 
 
 def _age(text: str | None, data: Path, line: int) -> float:

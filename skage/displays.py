@@ -212,14 +212,11 @@ class AgeDistributionDisplay:
         -------
         display : AgeDistributionDisplay
         """
-        low, high = estimator.predict_interval([image], coverage)[0]
-        return cls(
-            estimator.predict_dist([image])[0],
-            estimator.binner_.bin_edges_,
-            float(estimator.predict([image])[0]),
-            (float(low), float(high)),
-            true_age,
-        ).plot(ax=ax)
+        distribution, binner = estimator.predict_dist([image]), estimator.binner_
+        tail = (1 - coverage) / 2
+        low, high = (float(binner.quantile(distribution, q)[0]) for q in (tail, 1 - tail))
+        age = float(estimator.decode_dist(distribution)[0])
+        return cls(distribution[0], binner.bin_edges_, age, (low, high), true_age).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> AgeDistributionDisplay:
         """Draw; see `from_estimator`."""
@@ -287,7 +284,8 @@ class FacesDisplay:
 
     def plot(self, *, axes: Any = None) -> FacesDisplay:
         """Draw; see `from_estimator`."""
-        images = check_images(self.images)
+        images, y_pred = check_images(self.images), np.asarray(self.y_pred)
+        y_true = None if self.y_true is None else np.asarray(self.y_true)
         if axes is None:
             columns = min(6, len(images))
             rows = -(-len(images) // columns)
@@ -301,9 +299,9 @@ class FacesDisplay:
         for i, ax in zip(range(len(images)), self.axes_, strict=False):
             face: Image.Image = digest_and_decoder(images[i], i)[1]()
             ax.imshow(resize(face, 160))
-            title = f"{self.y_pred[i]:.0f}"
-            if self.y_true is not None:
-                title += f"   (true {self.y_true[i]:.0f})"
+            title = f"{y_pred[i]:.0f}"
+            if y_true is not None:
+                title += f"   (true {y_true[i]:.0f})"
             ax.set_title(title, fontsize=9, pad=3)
         return self
 

@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -39,8 +39,8 @@ def check_images(X: Any) -> Any:
     ----------
     X : sequence of images
         Paths (str or Path) in a list, array, Series or one-column frame; PIL
-        images; arrays (H, W) or (H, W, 3); or one array (n, H, W) or
-        (n, H, W, 3).
+        images (those opened lazily are loaded and stay so); arrays (H, W) or
+        (H, W, 3); or one array (n, H, W) or (n, H, W, 3).
 
     Returns
     -------
@@ -63,7 +63,12 @@ def check_images(X: Any) -> Any:
             X = X[:, 0]
         if X.dtype.kind in "OUS" and X.ndim == 1:
             X = X.tolist()
-        elif X.dtype.kind in "OUS" or X.ndim not in (3, 4) or X.shape[3:] not in ((), (3,)):
+        elif (
+            X.dtype.kind in "OUS"
+            or X.ndim not in (3, 4)
+            or X.shape[3:] not in ((), (3,))
+            or (X.ndim == 3 and X.shape[2] in (3, 4))  # one colour image, not n grey ones
+        ):
             raise ValueError(
                 f"X is an array of shape {X.shape} and dtype {X.dtype}; images are expected as "
                 "(n, H, W), as (n, H, W, 3) with the channels last, or as a list of images of "
@@ -86,11 +91,12 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[[], Im
         data = _read_file(item, position)
         return _digest(b"file", data), lambda: _decode(data, item, position)
     if isinstance(item, Image.Image):
-        with _pil_lock:
-            try:
-                image = _to_rgb(item)
-            except Exception as error:
-                raise _unreadable(item, position, error) from error
+        try:
+            with _pil_lock:
+                item.load()
+            image = _to_rgb(item)
+        except Exception as error:
+            raise _unreadable(item, position, error) from error
     else:
         image = Image.fromarray(_to_uint8(item, position))
     return _digest(b"rgb %d %d" % image.size, image.tobytes()), lambda: image
@@ -102,16 +108,16 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
 
 
 def map_ahead(
-    function: Callable[[T], R], items: Iterable[T], n_jobs: int | None = None
-) -> Iterator[R]:
-    """Map in threads and in order, only a few results ahead of the consumer."""
+    function: Callable[[T], R], items: Iterable[T], n_jobs: int | None = None, ahead: int = 0
+) -> Generator[R, None, None]:
+    """Map in threads and in order, at most `ahead` results before the consumer."""
     n_threads = effective_n_jobs(-1 if n_jobs is None else n_jobs)
     with ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > n_threads:
+                if len(waiting) > max(ahead, n_threads):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

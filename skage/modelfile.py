@@ -51,6 +51,7 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "classes": classifier.classes_.tolist(),
         "history": [{k: _plain(v) for k, v in row.items()} for row in classifier.history_],
         "n_skipped": classifier.n_skipped_,
+        "image_size": classifier.image_size_,
     }
     parts = {"prefix": classifier.prefix_, "suffix": classifier.net_.module_}
     tensors = {
@@ -59,6 +60,9 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         if module is not None
         for name, tensor in module.state_dict().items()
     }
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{os.fspath(path)!r} cannot be written: there is no {folder!r}.")
     temporary = f"{os.fspath(path)}.partial"
     save_file(tensors, temporary, {"format": _FORMAT, "model": json.dumps(header)})
     os.replace(temporary, path)
@@ -95,7 +99,8 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor:
         raise ValueError(f"There is no model file {path!r}.") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{path!r} is no skage model, or is damaged: {error}. Models are written by "
+            f"{path!r} is no skage model, or is damaged: {str(error).splitlines()[0]} Models are "
+            "written by "
             "model.save(path) or by `python -m skage train`."
         ) from error
 
@@ -105,6 +110,8 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     binner.bin_edges_ = np.array(header["bin_edges"])
     binner.bin_values_ = np.array(header["bin_values"])
     binner.n_bins_ = len(binner.bin_values_)
+    if len(binner.bin_edges_) != binner.n_bins_ + 1 or binner.n_bins_ <= max(header["classes"]):
+        raise ValueError("its bins and classes do not fit together.")
     options = dict(header["classifier"])
     if options["hidden_layer_sizes"] is not None:
         options["hidden_layer_sizes"] = tuple(options["hidden_layer_sizes"])
@@ -112,6 +119,8 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     classifier.classes_ = np.array(header["classes"])
     classifier.history_ = header["history"]
     classifier.n_skipped_ = header["n_skipped"]
+    classifier.image_size_ = options["image_size"] = header["image_size"]
+    classifier._ready = None
     with torch.random.fork_rng(devices=[]):
         prefix, suffix = build(
             len(classifier.classes_),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import urllib.error
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -24,7 +23,9 @@ TRAINABLE = ("head", "classifier", "block5", "block4", "block3", "block2", "all"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _N_FEATURES = 512  # channels after block5
-_MIN_ROWS = 4  # fewer rows take other kernels, whose last bit differs
+# Matrix kernels round a row by how many stand beside it, so that a prediction
+# would depend, in its last bits, on its batch. Batches of one size do not.
+_ROWS = 32
 
 
 class Part(nn.Module):
@@ -55,17 +56,24 @@ class Part(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(std), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        n_rows = len(x)
         if self.normalise:
             x = ((x.to(self.mean.dtype) - self.mean) / self.std).to(self._dtype())
         elif x.dtype != self._dtype():
             x = x.to(self._dtype())
         if x.ndim == 4:
+            x = self._padded(x, 2)
             x = self.features(x.permute(0, 3, 1, 2))  # a view: memory stays channels-last
         if self.pool is not None:
             x = torch.flatten(self.pool(x), 1)
         if x.ndim == 4:
-            return x.permute(0, 2, 3, 1)
-        return self.classifier(x)
+            return x.permute(0, 2, 3, 1)[:n_rows]
+        return self.classifier(self._padded(x, _ROWS))[:n_rows]
+
+    def _padded(self, x: Tensor, multiple: int) -> Tensor:
+        """In evaluation, rows of zeros up to a multiple; see _ROWS."""
+        extra = 0 if self.training else -len(x) % multiple
+        return nn.functional.pad(x, (0, 0) * (x.ndim - 1) + (0, extra)) if extra else x
 
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.parameters()), torch.float32)
@@ -120,10 +128,13 @@ def build(
     frozen |= {n for n, _ in classifier[:hidden_frozen].named_parameters(prefix="classifier")}
     reusable = _reusable(known, features, classifier, fresh_hidden=hidden_layer_sizes is not None)
     if weights is not None and (uncovered := sorted(frozen - reusable.keys())):
+        shown = f"{', '.join(uncovered[:4])}{', ...' if len(uncovered) > 4 else ''}"
+        way_out = "Pass weights that cover them"
+        if uncovered[0].startswith("classifier"):
+            way_out += ", or trainable='classifier'"
         raise ValueError(
             f"trainable={trainable!r} freezes layers that weights={os.fspath(weights)!r} does not "
-            f"cover ({', '.join(uncovered[:4])}{', ...' if len(uncovered) > 4 else ''}): they "
-            "would stay random. Pass trainable='classifier' or weights that cover them."
+            f"cover ({shown}): they would stay random. {way_out}."
         )
     for prefix, module in (("features", features), ("classifier", classifier)):
         _fill(prefix, module, reusable, frozen)
@@ -185,18 +196,6 @@ def digest(part: Part) -> bytes:
     return hasher.digest()
 
 
-def padded(part: Part, batch: Tensor) -> Tensor:
-    """Apply `part`, so that a row's result does not depend on its batch.
-
-    One to three rows take other matrix kernels than four or more; their
-    results differ in the last bit. A small batch is filled up with copies.
-    """
-    n_rows = len(batch)
-    if n_rows < _MIN_ROWS:
-        batch = torch.cat([batch, batch[:1].expand(_MIN_ROWS - n_rows, *batch.shape[1:])])
-    return part(batch)[:n_rows]
-
-
 def _names(features: nn.Module, classifier: nn.Module) -> list[str]:
     return [
         name
@@ -210,6 +209,10 @@ def _reusable(
 ) -> dict[str, Tensor]:
     """The tensors of a weights file that the network takes over."""
     wanted = dict(features.named_parameters(prefix="features"))
+    if foreign := sorted(k for k in known if k.startswith("features.") and k not in wanted):
+        raise ValueError(
+            f"The weights are of another architecture: VGG16 has no layer {foreign[0]}."
+        )
     if not fresh_hidden:
         wanted |= dict(classifier[:-1].named_parameters(prefix="classifier"))
     reusable = {}
@@ -251,7 +254,7 @@ def _imagenet() -> Mapping[str, Tensor]:
     if not os.path.isfile(path):
         try:
             weights.get_state_dict(progress=True, check_hash=True)
-        except (urllib.error.URLError, OSError) as error:
+        except OSError as error:
             raise OSError(
                 f"The ImageNet weights could not be downloaded from {weights.url} ({error}). "
                 f"Fetch {name} on a machine with network and pass weights='path/to/{name}', or "

@@ -20,7 +20,6 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_consistent_length,
     check_is_fitted,
     column_or_1d,
     has_fit_parameter,
@@ -87,7 +86,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     _parameter_constraints = {
         "classifier": [HasMethods(["fit", "predict_proba"]), None],
-        "binner": [HasMethods(["fit", "transform", "inverse_transform"]), None],
+        "binner": [AgeBinner, None],
         "decode": [StrOptions({"mean", "median", "mode"})],
     }
 
@@ -126,7 +125,6 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 "BinnedAgeRegressor requires y to be passed, but the target y is None."
             )
         y = check_ages(column_or_1d(y, warn=True))
-        check_consistent_length(X, y)
         classifier = self._get_classifier()
         if sample_weight is not None:
             if not (has_fit_parameter(classifier, "sample_weight") or _routing_enabled()):
@@ -134,7 +132,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                     f"{type(classifier).__name__}.fit takes no sample_weight; leave it out or "
                     "choose a classifier that does."
                 )
-            sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
+            sample_weight = _check_sample_weight(
+                sample_weight, y, dtype=np.float64, ensure_non_negative=True
+            )
             fit_params["sample_weight"] = sample_weight
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).classifier.fit
@@ -279,9 +279,13 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         -------
         routing : MetadataRouter
         """
-        return MetadataRouter(owner=self).add(
-            classifier=self._get_classifier(),
-            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                classifier=self._get_classifier(),
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
         )
 
     def __sklearn_tags__(self):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -83,10 +86,6 @@ class WeightedCrossEntropy(nn.Module):
         return (loss * targets["weight"]).mean()
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C in mid-epoch, which skorch would take for the end of training."""
-
-
 class SuffixNet(NeuralNet):
     """A skorch net whose forward pass runs in mixed precision where that is faster."""
 
@@ -98,12 +97,6 @@ class SuffixNet(NeuralNet):
         device = torch.device(self.device).type
         with torch.autocast(device, self.autocast, enabled=self.autocast is not None):
             return super().infer(x, **fit_params)
-
-    def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().run_single_epoch(*args, **kwargs)
-        except KeyboardInterrupt as error:
-            raise _Interrupted from error
 
 
 class AgeError(Callback):
@@ -120,9 +113,9 @@ class AgeError(Callback):
     ) -> None:
         if training:
             return
-        values = torch.from_numpy(self.values).to(kwargs["y_pred"].device)
-        expected = torch.softmax(kwargs["y_pred"].double(), dim=1) @ values
-        ages = batch[1]["ages"].to(expected)
+        logits = kwargs["y_pred"].float().cpu()
+        expected = torch.softmax(logits, dim=1).double() @ torch.from_numpy(self.values)
+        ages = batch[1]["ages"]
         self.total_ += (expected - ages).abs().sum().item()
         self.n_ += len(ages)
 
@@ -132,15 +125,20 @@ class AgeError(Callback):
 
 
 class StopIfDiverged(Callback):
-    """Refuse to end in a network that predicts NaN."""
+    """Stop at the first epoch whose loss is no number."""
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        loss, epoch = net.history[-1, ("train_loss", "epoch")]
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"Training diverged: the loss is {loss} after epoch {epoch} with lr={net.lr:g}. "
-                "Lower lr."
-            )
+        last = net.history[-1]
+        if not np.isfinite([last["train_loss"], last.get("valid_loss", 0.0)]).all():
+            raise _diverged(net)
+
+
+def _diverged(net: NeuralNet) -> ValueError:
+    last = net.history[-1]
+    return ValueError(
+        f"Training diverged: by epoch {last['epoch']} with lr={net.lr:g} the network's output is "
+        f"no number (training loss {last['train_loss']:g}). Lower lr."
+    )
 
 
 class EpochBar(Callback):
@@ -203,7 +201,8 @@ def train_suffix(
     )
     own.append(("schedule", schedule))
     if early_stopping:
-        patience = _PATIENCE if early_stopping is True else early_stopping
+        is_flag = isinstance(early_stopping, bool | np.bool_)
+        patience = _PATIENCE if is_flag else int(early_stopping)
         monitor = "valid_loss" if values is None else "valid_mae"
         own.append(
             ("early_stopping", EarlyStopping(monitor, patience=patience, load_best=True, sink=noop))
@@ -222,12 +221,14 @@ def train_suffix(
         device=str(device),
         autocast=precision if precision != torch.float32 else None,
         verbose=verbose,
-        **_optimizer(optimizer, weight_decay, momentum),
+        **_optimizer(optimizer, weight_decay, momentum, device),
     )
-    try:
+    with _ctrl_c_raises():
         net.fit(train, None)
-    except _Interrupted:
-        raise KeyboardInterrupt from None
+    # The last steps of all come after the last loss.
+    sample = net.evaluation_step(train.block(torch.arange(min(len(train), 32))))
+    if not sample.isfinite().all():
+        raise _diverged(net)
     history = net.history
     net.history = type(history)(history)  # trimming empties it in place
     _trim(net)
@@ -261,20 +262,45 @@ def _trim(net: SuffixNet) -> None:
     net.device = "cpu"
 
 
-def _optimizer(optimizer: str | type, weight_decay: float, momentum: float) -> dict[str, Any]:
+@contextlib.contextmanager
+def _ctrl_c_raises() -> Iterator[None]:
+    """Let Ctrl-C end the work, which skorch takes for a wish to stop training early."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    pressed = False
+
+    def note(*args: Any) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _optimizer(
+    optimizer: str | type, weight_decay: float, momentum: float, device: torch.device
+) -> dict[str, Any]:
     """skorch's arguments for an optimizer: each takes momentum under its own name."""
     names = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     kind: Any = names[optimizer] if isinstance(optimizer, str) else optimizer
+    if not issubclass(kind, torch.optim.Optimizer):
+        raise ValueError(f"optimizer={kind!r} is no torch optimizer.")
     accepted = inspect.signature(kind).parameters
     options: dict[str, Any] = {"optimizer": kind}
-    if "momentum" in accepted:
-        options["optimizer__momentum"] = momentum
-    if "fused" in accepted:  # one pass over the parameters a step, not eight
-        options["optimizer__fused"] = True
-    if "betas" in accepted:
-        options["optimizer__betas"] = (momentum, 0.999)
-    if "weight_decay" in accepted:
-        options["optimizer__weight_decay"] = weight_decay
-    elif weight_decay:
-        raise ValueError(f"{kind.__name__} takes no weight_decay; pass weight_decay=0.")
+    if kind in names.values() and device.type in ("cpu", "cuda"):
+        options["optimizer__fused"] = True  # one pass over the parameters a step, not eight
+    for name, value in (("weight_decay", weight_decay), ("momentum", momentum)):
+        if name in accepted:
+            options[f"optimizer__{name}"] = value
+        elif name == "momentum" and "betas" in accepted:
+            options["optimizer__betas"] = (momentum, 0.999)
+        elif value:
+            raise ValueError(f"{kind.__name__} takes no {name}; pass {name}=0.")
     return options

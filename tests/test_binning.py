@@ -155,6 +155,7 @@ def test_what_is_no_list_of_ages_is_refused(ages, message):
         ({"age_range": (50, 10)}, "age_range"),
         ({"age_range": (0, 10, 20)}, "age_range"),
         ({"representative": "median"}, "representative"),
+        ({"n_bins": [0, 50], "age_range": (0, 50)}, "age_range must be None"),
     ],
 )
 def test_wrong_parameters_are_refused(parameters, message):

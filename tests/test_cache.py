@@ -45,10 +45,14 @@ def test_each_image_is_computed_once_across_stores_and_orders(paths, prefix, cal
 
 
 def test_other_weights_or_sizes_are_other_entries(paths, prefix, tmp_path):
+    torch.manual_seed(1)
+    options = {"trainable": "classifier", "hidden_layer_sizes": (), "dropout": 0}
+    part, _ = network.build(2, weights=None, image_size=32, **options)
+    retrained = cache.FrozenPrefix(part, 32, prefix.dtype, prefix.device)
     larger = cache.FrozenPrefix(prefix.part, 64, prefix.dtype, prefix.device)
     exact = cache.FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
-    keys = {p.key(b"image") for p in (prefix, larger, exact)}
-    assert len(keys) == 3
+    keys = {p.key(b"image") for p in (prefix, retrained, larger, exact)}
+    assert len(keys) == 4
 
 
 def test_float16_activations_are_close_to_float32(paths, prefix):
@@ -99,6 +103,14 @@ def test_unreadable_images_raise_or_are_reported(paths, prefix):
     assert positions.tolist() == [0, 2]
     assert len(activations) == 2
     assert "missing.jpg" in str(errors[0])
+
+
+def test_a_broken_image_twice_is_two_errors(prefix, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    X = [str(tmp_path / "broken.jpg")] * 2
+    chunk = next(cache.iter_activations(X, prefix, on_error="skip"))
+    assert ["(item 0)" in str(e) for e in chunk.errors] == [True, False]
+    assert chunk.positions == []
 
 
 def test_one_image_twice_is_computed_once(paths, prefix, calls):

@@ -1,4 +1,6 @@
+import copy
 import pickle
+import signal
 import subprocess
 import sys
 import warnings
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
@@ -121,7 +124,7 @@ def test_optimizers_take_all_their_parameters(faces, labels, optimizer):
 
 def test_an_optimizer_without_weight_decay_says_so(faces, labels):
     with pytest.raises(ValueError, match="Rprop takes no weight_decay; pass weight_decay=0"):
-        tiny_classifier(optimizer=torch.optim.Rprop).fit(faces.data, labels)
+        tiny_classifier(optimizer=torch.optim.Rprop, momentum=0).fit(faces.data, labels)
 
 
 @pytest.mark.parametrize(
@@ -178,22 +181,59 @@ def test_user_callbacks_run_on_a_copy(faces, labels):
     assert classifier.callbacks == [callback]
 
 
-def test_ctrl_c_leaves_no_half_trained_network(faces, labels):
+@pytest.mark.parametrize("moment", ["on_batch_begin", "on_epoch_end"])
+def test_ctrl_c_leaves_no_half_trained_network(faces, labels, moment):
     class Interrupt(Callback):
-        def on_batch_begin(self, net, **kwargs):
-            if len(net.history) == 2:
-                raise KeyboardInterrupt
+        pass
 
-    classifier = tiny_classifier(callbacks=[Interrupt()])
+    def press(self, net, **kwargs):
+        if len(net.history) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    setattr(Interrupt, moment, press)
+    classifier = tiny_classifier(callbacks=[Interrupt()], max_epochs=4)
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         classifier.fit(faces.data, labels)
+    assert signal.getsignal(signal.SIGINT) == before
     with pytest.raises(NotFittedError):
         classifier.predict(faces.data)
 
 
-def test_divergence_is_an_error(faces, labels):
-    with pytest.raises(ValueError, match=r"Training diverged: .* with lr=1e\+30. Lower lr"):
-        tiny_classifier(lr=1e30, optimizer="sgd").fit(faces.data, labels)
+@pytest.mark.parametrize("options", [{}, {"max_epochs": 1, "validation_fraction": 0}])
+def test_divergence_is_an_error(faces, labels, options):
+    with pytest.raises(ValueError, match=r"Training diverged: .* with lr=1e\+38 .* Lower lr"):
+        tiny_classifier(lr=1e38, optimizer="sgd", **options).fit(faces.data, labels)
+
+
+def test_verbose_shows_progress_and_can_be_pickled(faces, labels, capsys):
+    bars = tiny_classifier(verbose=1).fit(faces.data, labels)
+    assert "epochs" in capsys.readouterr().err
+    tiny_classifier(verbose=2).fit(faces.data, labels)
+    assert "train_loss" in capsys.readouterr().out
+    pickle.loads(pickle.dumps(bars))
+
+
+def test_starts_from_a_weights_file(faces, labels, vgg16_file):
+    classifier = tiny_classifier(weights=vgg16_file).fit(faces.data, labels)
+    expected = load_file(vgg16_file)["features.28.weight"]
+    assert torch.equal(classifier.prefix_.features[28].weight, expected)
+
+
+def test_few_images_are_enough(faces):
+    for n in (1, 2, 4):
+        tiny_classifier().fit(faces.data[:n], np.arange(n)).predict(faces.data)
+    tiny_classifier(early_stopping=True).fit(faces.data[:4], [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="early_stopping needs a validation_fraction"):
+        tiny_classifier(early_stopping=True).fit(faces.data[:1], [0])
+
+
+def test_what_changes_after_fit_does_not_change_the_model(faces, labels):
+    classifier = tiny_classifier().fit(faces.data, labels)
+    expected = classifier.predict_proba(faces.data)
+    assert (classifier.set_params(image_size=64).predict_proba(faces.data) == expected).all()
+    classifier.set_params(precision="bfloat16")
+    assert (classifier.predict_proba(faces.data) != expected).any()
 
 
 def test_unreadable_images_raise_before_training_or_are_skipped(paths, labels, tmp_path):
@@ -246,10 +286,13 @@ def test_clone_and_refit_give_the_same(faces, fitted):
     assert (twin.fit(faces.data, faces.target).predict(faces.data) == expected).all()
 
 
-def test_subsets_and_orders_give_the_same_bits(faces, fitted):
+@pytest.mark.parametrize("precision", ["auto", "bfloat16", "float32"])
+def test_subsets_and_orders_give_the_same_bits(faces, fitted, precision):
+    fitted = copy.deepcopy(fitted)
+    fitted.classifier_.set_params(precision=precision)
     together = fitted.predict_dist(faces.data)
-    alone = [fitted.predict_dist(faces.data[i : i + 1])[0] for i in range(40)]
-    assert (together == alone).all()
+    alone = [fitted.predict_dist(faces.data[i : i + 1])[0] for i in range(0, 40, 5)]
+    assert (together[::5] == alone).all()
     ages = fitted.predict(faces.data)
     assert ages.dtype == np.float32
     order = np.random.default_rng(0).permutation(40)
@@ -342,6 +385,9 @@ def test_a_model_of_an_absent_device_predicts_on_the_cpu(faces, fitted):
         ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes=\(0,\)"),
         ({"trainable": "head"}, r"leave the fresh hidden_layer_sizes=\(16,\) untrained"),
         ({"early_stopping": True, "validation_fraction": 0}, "needs a validation_fraction"),
+        ({"optimizer": dict}, "is no torch optimizer"),
+        ({"device": "meta"}, "device='meta' is not available"),
+        ({"optimizer": torch.optim.Adagrad}, "Adagrad takes no momentum; pass momentum=0"),
     ],
 )
 def test_wrong_parameters_are_refused(faces, labels, options, message):
@@ -354,6 +400,12 @@ def test_lengths_must_agree(faces, labels):
         tiny_classifier().fit(faces.data, labels[:-1])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         tiny_model().fit(faces.data, faces.target[:-1])
+    with pytest.raises(ValueError, match=r"X is one image \(a.jpg\)"):
+        tiny_model(n_bins=2).fit("a.jpg", [30, 40])
+    with pytest.raises(ValueError, match="ages and bin_values go together"):
+        tiny_classifier().fit(faces.data, labels, ages=faces.target)
+    with pytest.raises(ValueError, match="egative"):
+        tiny_classifier().fit(faces.data, labels, sample_weight=-np.ones(40))
 
 
 def test_defaults_are_the_papers():

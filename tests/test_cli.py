@@ -87,6 +87,9 @@ def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
         (["train", "{table}", *TINY, "--trainable", "top"], "'trainable' parameter"),
         (["train", "{table}", "-o", "{folder}/none/age.skage"], "cannot be written"),
         (["train", "{bad}"], "line 3: the age 'old' is no number"),
+        (["train", "{short}"], "line 4: there is no path"),
+        (["train", "{table}", "-o", "{table}"], "is the input; name another file"),
+        (["predict", "{photo}"], "is neither an image known by its suffix nor a CSV"),
         (["train", "{gone}", *TINY], "gone.jpg (item 0) does not exist"),
         (["predict", "{table}", "-m", "{table}"], "is no skage model"),
         (["predict", "{table}", "-m", "none.skage"], "There is no model file 'none.skage'"),
@@ -99,11 +102,15 @@ def test_bad_input_is_one_line_that_names_it(table, tmp_path, arguments, message
     (tmp_path / "folder").mkdir()
     (tmp_path / "bad.csv").write_text("path,age\na.jpg,30\nb.jpg,old\n")
     (tmp_path / "gone.csv").write_text("path,age\ngone.jpg,30\n")
+    (tmp_path / "short.csv").write_text("age,path\n30,a.jpg\n\n40\n")
+    (tmp_path / "photo.heic").write_bytes(b"\xff\xd8\xff")
     places = {
         "table": table,
         "folder": tmp_path / "folder",
         "bad": tmp_path / "bad.csv",
         "gone": tmp_path / "gone.csv",
+        "short": tmp_path / "short.csv",
+        "photo": tmp_path / "photo.heic",
     }
     result = run(*(argument.format(**places) for argument in arguments))
     assert result.exit_code != 0

@@ -58,6 +58,7 @@ def utkface(tmp_path, paths):
     for name, source in zip(names, [0, 1, 2, 1], strict=True):
         shutil.copy(paths[source], tmp_path / "part1" / name)
     (tmp_path / "readme.txt").write_text("not a face")
+    (tmp_path / "9_0_4_20170110183726392.jpg.crdownload").write_text("not all of a face")
     return tmp_path
 
 

@@ -1,4 +1,5 @@
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -61,3 +62,6 @@ def test_faces_are_titled_with_their_ages(paths, faces, fitted):
     assert len(axes[6].images) == 1
     assert not axes[7].images
     assert FacesDisplay.from_predictions(paths[:1], [33.4]).axes_[0].get_title() == "33"
+    ages = pd.Series([20.0, 40.0], index=[1, 0])
+    shown = FacesDisplay.from_predictions(paths[:2], ages, ages).axes_
+    assert [ax.get_title() for ax in shown] == ["20   (true 20)", "40   (true 40)"]

@@ -48,6 +48,7 @@ def test_containers_hold_the_same_images(paths):
         ([], "0 images"),
         (np.zeros((0, 8, 8, 3), np.uint8), "0 images"),
         (np.zeros((8, 8), np.uint8), r"shape \(8, 8\) .*one image alone: X\[None\]"),
+        (np.zeros((8, 8, 3), np.uint8), r"one image alone: X\[None\]"),
         (np.zeros((2, 3, 8, 8), np.uint8), "channels last"),
         (np.zeros((2, 8, 8, 4), np.uint8), "channels last"),
         (np.array([["a", "b"]]), r"shape \(1, 2\)"),

@@ -65,3 +65,8 @@ def test_only_what_can_be_stored_safely_is_saved(tmp_path):
     with pytest.raises(TypeError, match=r"LogisticRegression and AgeBinner; use joblib.dump"):
         model.fit(X, y).save(tmp_path / "age.skage")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path, fitted):
+    with pytest.raises(FileNotFoundError, match="cannot be written: there is no"):
+        fitted.save(tmp_path / "missing" / "age.skage")

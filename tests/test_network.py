@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torchvision.models import VGG16_Weights, vgg16
+from torchvision.models import VGG16_Weights, vgg11, vgg16
 from torchvision.transforms.functional import normalize
 
 from skage import network
@@ -86,6 +86,9 @@ def test_what_is_no_vgg16_file_is_refused(tmp_path):
     save_file({"features.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "thin.safetensors")
     with pytest.raises(ValueError, match=r"another architecture: features.0.weight has shape \(8"):
         network.build(3, weights=tmp_path / "thin.safetensors", **OPTIONS)
+    torch.save(vgg11(weights=None).features.state_dict(prefix="features."), tmp_path / "vgg11.pth")
+    with pytest.raises(ValueError, match=r"another architecture: VGG16 has no layer features.11"):
+        network.build(3, weights=tmp_path / "vgg11.pth", **OPTIONS | {"trainable": "all"})
 
 
 def test_no_network_names_the_file_and_the_way_out(tmp_path, monkeypatch):
@@ -106,14 +109,18 @@ def test_imagenet_weights_on_disk_are_used(tmp_path, monkeypatch, vgg16_file):
     assert "features.0.weight" in network.load_weights("imagenet")
 
 
-def test_a_row_does_not_depend_on_its_batch(whole):
-    _, pixels = whole
+def test_a_row_does_not_depend_on_its_batch():
+    """Not in the last bit, also behind layers as wide as VGG16's own."""
     torch.manual_seed(0)
-    prefix, _ = network.build(3, weights=None, **OPTIONS)
+    options = OPTIONS | {"hidden_layer_sizes": None}
+    prefix, suffix = network.build(20, weights=None, **options)
+    suffix.eval()
+    pixels = torch.randint(0, 256, (32, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        together = network.padded(prefix, pixels)
-        for n_rows in (1, 2, 3):
-            assert torch.equal(network.padded(prefix, pixels[:n_rows]), together[:n_rows])
+        together = suffix(prefix(pixels))
+        for start, n_rows in ((0, 1), (3, 1), (5, 2), (7, 5), (20, 9)):
+            rows = slice(start, start + n_rows)
+            assert torch.equal(suffix(prefix(pixels[rows])), together[rows])
 
 
 def test_the_digest_follows_weights_and_preprocessing():

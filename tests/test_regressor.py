@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -128,10 +128,12 @@ def test_metadata_routing(tabular):
         child = LogisticRegression().set_fit_request(sample_weight=True)
         model = BinnedAgeRegressor(child, AgeBinner(4))
         assert (model.fit(X, y, sample_weight=weight).predict(X) == expected).all()
-        search = GridSearchCV(
-            model.set_fit_request(sample_weight=True), {"binner__n_bins": [3, 4]}, cv=2
-        )
+        model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        search = GridSearchCV(model, {"binner__n_bins": [3, 4]}, cv=2)
         search.fit(X, y, sample_weight=weight)
+        scored = cross_validate(model, X, y, cv=2, params={"sample_weight": weight})
+    plain_scores = cross_validate(plain, X, y, cv=2, params={})["test_score"]
+    assert (scored["test_score"] != plain_scores).all()
 
 
 def test_nested_parameters_and_a_pipeline_as_classifier(tabular):
@@ -176,6 +178,10 @@ def test_wrong_parameters_are_refused(tabular):
         BinnedAgeRegressor(LogisticRegression(), decode="max").fit(X, y)
     with pytest.raises(ValueError, match="'classifier' parameter"):
         BinnedAgeRegressor(object()).fit(X, y)
+    with pytest.raises(ValueError, match="'binner' parameter"):
+        BinnedAgeRegressor(LogisticRegression(), KBinsDiscretizer()).fit(X, y)
+    with pytest.raises(ValueError, match="egative"):
+        BinnedAgeRegressor(LogisticRegression()).fit(X, y, sample_weight=-np.ones(len(y)))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         BinnedAgeRegressor(LogisticRegression()).fit(X, y[:-1])
     with pytest.raises(ValueError, match=r"y\[0\] is '30'"):

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-_NAME = re.compile(r"(?P<age>\d{1,3})(_(?P<sex>[01]))?(_(?P<ethnicity>[0-4]))?_\d{8,}\.jpg", re.I)
+_NAME = re.compile(
+    r"(?P<age>\d{1,3})(_(?P<sex>[01]))?(_(?P<ethnicity>[0-4]))?_\d{8,}\.jpg(\.chip\.jpg)?", re.I
+)
 _SEX = ("male", "female")
 _ETHNICITY = ("White", "Black", "Asian", "Indian", "Other")
 _DESCR = """UTKFace (Zhang, Song and Qi, "Age Progression/Regression by Conditional
@@ -58,7 +60,7 @@ def load_utkface(folder):
     found = [
         (path, match)
         for path in sorted(root.rglob("*"))
-        if (match := _NAME.match(path.name)) and path.is_file()
+        if (match := _NAME.fullmatch(path.name)) and path.is_file()
     ]
     if not found:
         raise ValueError(
