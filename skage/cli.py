@@ -59,15 +59,16 @@ def demo(output: Path, seed: int) -> None:
 @click.option("--trainable", default="classifier", help='From where to train: "head" ... "all".')
 @click.option(
     "--hidden",
-    default="512",
-    help='Widths of fresh layers, as "512" or "200,200"; "vgg16" for its own two.',
+    default="256",
+    help='Widths of fresh layers, as "256" or "200,200"; "vgg16" for its own two.',
 )
 @click.option("--bins", "n_bins", default=20, help="Number of age bins.")
 @click.option("--strategy", type=click.Choice(["balanced", "uniform"]), default="balanced")
 @click.option("--image-size", default=224, help="Side in pixels.")
-@click.option("--lr", default=1e-3, help="Learning rate of the first epoch.")
-@click.option("--weight-decay", default=5e-4)
-@click.option("--epochs", default=30)
+@click.option("--lr", default=2e-3, help="Learning rate of the first epoch.")
+@click.option("--weight-decay", default=0.2, help="L2 penalty.")
+@click.option("--batch-size", default=128)
+@click.option("--epochs", default=20, help="The learning rate falls by 10 every 10.")
 @click.option("--cache", default=None, help='Folder for activations, or "auto".')
 @click.option(
     "--on-error",
@@ -97,6 +98,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
             image_size=options["image_size"],
             lr=options["lr"],
             weight_decay=options["weight_decay"],
+            batch_size=options["batch_size"],
             max_epochs=options["epochs"],
             feature_cache=options["cache"],
             on_error=options["on_error"],
@@ -190,7 +192,7 @@ def _sizes(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise ValueError(
-            f'--hidden {text!r} is no list of widths such as "512" or "200,200".'
+            f'--hidden {text!r} is no list of widths such as "256" or "200,200".'
         ) from None
 
 
