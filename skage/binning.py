@@ -61,13 +61,13 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> from skage import AgeBinner
-    >>> binner = AgeBinner(n_bins=2).fit([20, 20, 21, 40, 60])
+    >>> binner = AgeBinner(n_bins=2).fit([20, 20, 21, 40, 60, 60])
     >>> binner.bin_edges_
     array([20. , 30.5, 60. ])
     >>> binner.transform([25, 70])
     array([0, 1])
     >>> binner.inverse_transform([[0.5, 0.5]])
-    array([35.16666667])
+    array([36.83333333])
     """
 
     _parameter_constraints = {

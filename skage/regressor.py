@@ -78,10 +78,10 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     >>> X, y = load_diabetes(return_X_y=True)
     >>> model = BinnedAgeRegressor(LogisticRegression(C=100), AgeBinner(n_bins=10)).fit(X, y)
     >>> model.predict(X[:2]).round()
-    array([199.,  78.])
+    array([201.,  86.])
     >>> model.predict_interval(X[:2], coverage=0.5).round()
-    array([[150., 264.],
-           [ 56.,  87.]])
+    array([[150., 255.],
+           [ 61.,  99.]])
     """
 
     _parameter_constraints = {
