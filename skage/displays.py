@@ -230,7 +230,7 @@ class AgeDistributionDisplay:
             ax.axvline(self.true_age, color=_ORANGE, ls="--", label=f"true {self.true_age:.0f}")
         ax.set(xlabel="age (years)", ylabel="probability (% a year)", title="One face's age")
         ax.set_ylim(top=1.28 * ax.get_ylim()[1])  # room for the legend
-        ax.legend(frameon=False, loc="upper left", borderaxespad=0)
+        ax.legend(loc="upper left", borderaxespad=0, edgecolor="none", framealpha=0.85)
         _plain_frame(ax)
         return self
 
