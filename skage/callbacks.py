@@ -1,0 +1,71 @@
+"""What watches the training: the error in years, divergence, a progress bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+
+class AgeError(Callback):
+    """Validation MAE of the expected age, in years, into the history."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.total_, self.n_ = 0.0, 0
+
+    def on_batch_end(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        if training:
+            return
+        logits = kwargs["y_pred"].float().cpu()
+        expected = torch.softmax(logits, dim=1).double() @ torch.from_numpy(self.values)
+        ages = batch[1]["ages"]
+        self.total_ += (expected - ages).abs().sum().item()
+        self.n_ += len(ages)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if self.n_:
+            net.history.record("valid_mae", self.total_ / self.n_)
+
+
+class StopIfDiverged(Callback):
+    """Stop at the first epoch whose loss is no number."""
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        last = net.history[-1]
+        if not np.isfinite([last["train_loss"], last.get("valid_loss", 0.0)]).all():
+            raise diverged(net)
+
+
+def diverged(net: NeuralNet) -> ValueError:
+    """The error of a training that has left the numbers."""
+    last = net.history[-1]
+    return ValueError(
+        f"Training diverged: by epoch {last['epoch']} with lr={net.lr:g} the network's output is "
+        f"no number (training loss {last['train_loss']:g}). Lower lr."
+    )
+
+
+class EpochBar(Callback):
+    """A progress bar over the epochs."""
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.bar_ = tqdm(total=net.max_epochs, desc="epochs", unit="epoch", leave=False)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        last = net.history[-1]
+        names = {"train_loss": "loss", "valid_mae": "valid MAE"}
+        self.bar_.set_postfix({n: f"{last[k]:.2f}" for k, n in names.items() if k in last})
+        self.bar_.update()
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_  # a bar holds the terminal, which cannot be pickled
