@@ -283,6 +283,20 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         return tags
 
 
+def tails(coverage: float) -> tuple[float, float]:
+    """Quantile levels of the bounds of a central interval.
+
+    Raises
+    ------
+    ValueError
+        If `coverage` is not between 0 and 1.
+    """
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, for example 0.9.")
+    tail = (1 - coverage) / 2
+    return tail, 1 - tail
+
+
 def _check_ascending(values, name):
     values = np.asarray(values)
     ok = values.ndim == 1 and len(values) > 1 and values.dtype.kind in "fiu"

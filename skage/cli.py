@@ -141,6 +141,7 @@ def predict(
         else:
             paths, _ = _read_table(data, path_column, None)
         _check_writable(output, data)
+        from .binning import tails
         from .modelfile import load
 
         model = load(model_path)
@@ -148,12 +149,10 @@ def predict(
             on_error="skip", feature_cache=cache, verbose=int(sys.stderr.isatty())
         )
         distribution = model.predict_dist(paths)
-        tail = (1 - coverage) / 2
         columns = [
             model.decode_dist(distribution),
             model.binner_.std(distribution),
-            model.binner_.quantile(distribution, tail),
-            model.binner_.quantile(distribution, 1 - tail),
+            *(model.binner_.quantile(distribution, level) for level in tails(coverage)),
         ]
         with open(output, "w", newline="") as file:
             writer = csv.writer(file)

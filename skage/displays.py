@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .ages import check_ages
+from .binning import tails
 from .images import check_images, digest_and_decoder, resize
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e07b39", "#9aa0a6"
@@ -212,9 +213,9 @@ class AgeDistributionDisplay:
         -------
         display : AgeDistributionDisplay
         """
+        levels = tails(coverage)
         distribution, binner = estimator.predict_dist([image]), estimator.binner_
-        tail = (1 - coverage) / 2
-        low, high = (float(binner.quantile(distribution, q)[0]) for q in (tail, 1 - tail))
+        low, high = (float(binner.quantile(distribution, level)[0]) for level in levels)
         age = float(estimator.decode_dist(distribution)[0])
         return cls(distribution[0], binner.bin_edges_, age, (low, high), true_age).plot(ax=ax)
 

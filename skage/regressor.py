@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 )
 
 from .ages import check_ages
-from .binning import AgeBinner
+from .binning import AgeBinner, tails
 from .images import image_tags
 
 
@@ -213,11 +213,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         interval : ndarray of shape (n_samples, 2)
             Lower and upper bounds in years.
         """
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, for example 0.9.")
+        levels = tails(coverage)
         distribution = self.predict_dist(X)
-        tail = (1 - coverage) / 2
-        bounds = [self.binner_.quantile(distribution, level) for level in (tail, 1 - tail)]
+        bounds = [self.binner_.quantile(distribution, level) for level in levels]
         return np.stack(bounds, axis=1)
 
     def decode_dist(self, distribution):

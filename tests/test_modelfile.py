@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -43,18 +44,12 @@ def test_what_is_no_model_is_refused(tmp_path, fitted):
     (tmp_path / "text.skage").write_text("no model")
     refused("text.skage", "text.skage' is no skage model, or is damaged")
     refused(".", "is no skage model")
-    save_file({"a": np_to_tensor()}, tmp_path / "other.skage")
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.skage")
     refused("other.skage", "its format is None")
     fitted.save(tmp_path / "cut.skage")
     content = (tmp_path / "cut.skage").read_bytes()
     (tmp_path / "cut.skage").write_bytes(content[:-100])
     refused("cut.skage", "is damaged")
-
-
-def np_to_tensor():
-    import torch
-
-    return torch.from_numpy(np.zeros(2))
 
 
 def test_only_what_can_be_stored_safely_is_saved(tmp_path):
