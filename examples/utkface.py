@@ -24,10 +24,11 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit
 from torch import nn
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
-from skage.cache import FrozenPrefix, collect_activations, open_store
+from skage.cache import FrozenPrefix, collect_activations
 from skage.datasets import load_utkface
 from skage.metrics import cumulative_score, mean_absolute_error
 from skage.network import build
+from skage.store import open_store
 
 N_BINS = [10, 20, 50, 101]
 TEST_FOLD = 4
@@ -68,12 +69,12 @@ def earlier_attempt(paths, ages, train, test, weights, cache, seed=0) -> np.ndar
     prefix.mean, prefix.std = torch.zeros(3), torch.full((3,), 255.0)
     frozen = FrozenPrefix(prefix, 200, torch.float32, torch.device("cpu"))
     with open_store(cache) as store:
-        activations, _, _ = collect_activations(paths, frozen, store=store, progress=True)
+        found = collect_activations(paths, frozen, store=store, progress=True)
     edges = np.unique(np.quantile(ages, np.linspace(0, 1, 16)))
     codes = torch.from_numpy(np.searchsorted(edges[1:-1], ages, side="right"))
     values = torch.from_numpy((edges[:-1] + edges[1:]) / 2).float()
     target = torch.from_numpy(ages).float()
-    features = torch.from_numpy(activations)
+    features = torch.from_numpy(found.array[found.rows])
 
     torch.manual_seed(seed)
     net = nn.Sequential(

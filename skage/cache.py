@@ -6,124 +6,29 @@ import contextlib
 import copy
 import hashlib
 import os
-import sqlite3
+import random
 import tempfile
 import threading
-import warnings
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
-from .images import ImageError, digest_and_decoder, map_ahead, resize
+from .images import ImageError, digest_and_decoder, map_ahead, remembered_digest, resize
 from .network import Part, digest
+from .store import FeatureStore
 
 _CHUNK = 32  # images a forward pass, and a transaction of the store
-_VERSION = 1  # of the reading and resizing of images: another one, other keys
+_VERSION = 2  # of the reading and resizing of images: another one, other keys
 
-
-class FeatureStore:
-    """Activations on disk, shared by processes and days.
-
-    One SQLite file: an entry is there whole or not at all, whoever is killed
-    when. Each carries a checksum, and an entry that fails it counts as absent.
-
-    Parameters
-    ----------
-    folder : path
-        Made if it does not exist.
-    """
-
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = os.fspath(folder)
-        self._lock = threading.Lock()
-        self._usable = True
-        try:
-            os.makedirs(self.folder, exist_ok=True)
-            self._db = sqlite3.connect(
-                os.path.join(self.folder, "activations.sqlite"),
-                timeout=60,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._db.execute("PRAGMA page_size = 16384")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS activation "
-                "(key BLOB PRIMARY KEY, checksum INTEGER, data BLOB)"
-            )
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-
-    def get(self, key: bytes) -> bytes | None:
-        """The stored activations of an image, or None."""
-        with self._lock:
-            if not self._usable:
-                return None
-            try:
-                row = self._db.execute(
-                    "SELECT checksum, data FROM activation WHERE key = ?", (key,)
-                ).fetchone()
-            except sqlite3.Error as error:
-                self._give_up(error)
-                return None
-        return row[1] if row is not None and zlib.crc32(row[1]) == row[0] else None
-
-    def put(self, entries: Mapping[bytes, bytes]) -> None:
-        """Store activations, all or none."""
-        rows = [(key, zlib.crc32(data), data) for key, data in entries.items()]
-        with self._lock:
-            if not self._usable:
-                return
-            try:
-                with self._transaction():
-                    self._db.executemany(
-                        "INSERT OR REPLACE INTO activation (key, checksum, data) VALUES (?, ?, ?)",
-                        rows,
-                    )
-            except sqlite3.Error as error:
-                self._give_up(error)
-
-    def close(self) -> None:
-        with contextlib.suppress(AttributeError):  # the file was never opened
-            self._db.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    def _give_up(self, error: Exception) -> None:
-        self._usable = False
-        warnings.warn(
-            f"The feature cache in {self.folder!r} cannot be used ({error}); going on without "
-            "it. Pass another folder as feature_cache, or None.",
-            stacklevel=4,
-        )
-
-
-@contextlib.contextmanager
-def open_store(feature_cache: str | os.PathLike | None) -> Iterator[FeatureStore | None]:
-    """The store of a classifier's ``feature_cache``: "auto", a folder, or none."""
-    if feature_cache is None:
-        yield None
-        return
-    if feature_cache == "auto":
-        feature_cache = platformdirs.user_cache_dir("skage", appauthor=False)
-    with contextlib.closing(FeatureStore(feature_cache)) as store:
-        yield store
+_layouts: dict[bytes, tuple[tuple[int, ...], np.dtype]] = {}  # by the prefix's digest
+_layouts_lock = threading.Lock()
 
 
 @dataclass
@@ -152,7 +57,7 @@ class FrozenPrefix:
     def __post_init__(self) -> None:
         facts = (_VERSION, self.image_size, str(self.dtype), self.device.type, self.exact)
         weights = b"pixels" if self.part is None else digest(self.part)
-        self._key = hashlib.blake2b(repr(facts).encode() + weights, digest_size=20).digest()
+        self.digest = hashlib.blake2b(repr(facts).encode() + weights, digest_size=20).digest()
         if self.part is not None:
             if self.device.type != "cpu" or self.dtype != torch.float32:
                 self.part = copy.deepcopy(self.part)  # the caller keeps float32 on the CPU
@@ -162,7 +67,7 @@ class FrozenPrefix:
 
     def key(self, image_digest: bytes) -> bytes:
         """Name of an image's activations in a store."""
-        return hashlib.blake2b(image_digest + self._key, digest_size=20).digest()
+        return hashlib.blake2b(image_digest + self.digest, digest_size=20).digest()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32."""
@@ -177,12 +82,83 @@ class FrozenPrefix:
                 out = out.clamp(-65504, 65504).half()
             return out.cpu().contiguous().numpy()
 
-    @cached_property
+    @property
     def layout(self) -> tuple[tuple[int, ...], np.dtype]:
         """Shape and dtype of one image's activations."""
-        blank = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
-        out = self(blank)
-        return out.shape[1:], out.dtype
+        with _layouts_lock:
+            if self.digest not in _layouts:
+                blank = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
+                out = self(blank)
+                _layouts[self.digest] = out.shape[1:], out.dtype
+            return _layouts[self.digest]
+
+    @property
+    def label(self) -> str:
+        """What a store says that these activations are."""
+        kinds = () if self.part is None else [type(layer) for layer in self.part.modules()]
+        counts = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
+        layers = [f"{kinds.count(kind)} {name}" for name, kind in counts if kind in kinds]
+        arithmetic = str(self.dtype).removeprefix("torch.")
+        return ", ".join((f"{self.image_size} px", *(layers or ["pixels"]), arithmetic))
+
+
+class ActivationPool:
+    """Activations of one prefix by key, in a file that the system may page out."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()  # of who fills it
+        self._lock = threading.RLock()
+        self._rows: dict[bytes, int] = {}
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the pool
+        weakref.finalize(self, self._file.close)
+        self._array: np.ndarray | None = None
+        self._layout: tuple[tuple[int, ...], np.dtype] = (), np.dtype(np.float16)
+
+    @property
+    def array(self) -> np.ndarray:
+        """All activations, (n_rows, ...); later ones come behind them."""
+        with self._lock:
+            if self._array is None or len(self._array) < len(self._rows):
+                self._file.flush()
+                shape, dtype = self._layout
+                self._array = np.memmap(self._file, dtype, "c", shape=(len(self._rows), *shape))
+            return self._array
+
+    def row(self, key: bytes) -> int | None:
+        """Where the activations of a key stand in `array`."""
+        return self._rows.get(key)
+
+    def get(self, key: bytes) -> np.ndarray | None:
+        """The activations of a key, or None."""
+        row = self._rows.get(key)
+        return None if row is None else self.array[row]
+
+    def put(self, keys: Sequence[bytes], activations: np.ndarray) -> list[int]:
+        """Append what is new, and say where each row stands."""
+        with self._lock:
+            self._layout = activations.shape[1:], activations.dtype
+            for key, activation in zip(keys, activations, strict=True):
+                if key not in self._rows:
+                    self._file.write(activation.data)
+                    self._rows[key] = len(self._rows)
+            return [self._rows[key] for key in keys]
+
+
+_N_POOLS = 4  # so many prefixes may take turns in a process
+_pools: OrderedDict[bytes, ActivationPool] = OrderedDict()
+_pools_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child would write to its parent's files
+    os.register_at_fork(after_in_child=_pools.clear)
+
+
+def shared_pool(prefix: FrozenPrefix) -> ActivationPool:
+    """The process's pool of a prefix, so that its fits read each activation once."""
+    with _pools_lock:
+        pool = _pools.setdefault(prefix.digest, ActivationPool())
+        _pools.move_to_end(prefix.digest)
+        while len(_pools) > _N_POOLS:
+            _pools.popitem(last=False)
+        return pool
 
 
 @dataclass
@@ -191,15 +167,16 @@ class _Read:
 
     position: int
     key: bytes
-    known: bytes | None
+    known: np.ndarray | None
     pixels: np.ndarray | None
 
 
 @dataclass
 class Chunk:
-    """Consecutive images: where the readable ones stand in X, and what they gave."""
+    """Some images: where the readable ones stand in X, their keys, and what they gave."""
 
     positions: list[int]
+    keys: list[bytes]
     activations: np.ndarray
     errors: list[ImageError]
 
@@ -210,6 +187,7 @@ def iter_activations(
     *,
     positions: Sequence[int] | np.ndarray | None = None,
     store: FeatureStore | None = None,
+    pool: ActivationPool | None = None,
     on_error: str = "raise",
     n_jobs: int | None = None,
     progress: bool = False,
@@ -217,30 +195,54 @@ def iter_activations(
     """Activations of images, a bounded chunk at a time.
 
     Files are read and decoded in threads ahead of the forward pass, a chunk or
-    two of small pictures; an image whose activations are in the store is not
-    decoded. `positions` takes some of the images only.
+    two of small pictures; an image whose activations are in the store or the
+    pool is not decoded. `positions` takes some of the images only.
     """
+
+    def known(key: bytes) -> np.ndarray | None:
+        found = pool.get(key) if pool is not None else None
+        if found is None and store is not None and (data := store.get(key)) is not None:
+            shape, dtype = prefix.layout
+            found = np.frombuffer(data, dtype).reshape(shape)
+        return found
 
     def read(position: int) -> _Read | ImageError:
         try:
+            content = remembered_digest(images[position])
+            if content is not None:
+                key = prefix.key(content)
+                if (activation := known(key)) is not None:
+                    return _Read(position, key, activation, None)
             content, decode = digest_and_decoder(images[position], position)
             key = prefix.key(content)
-            known = store.get(key) if store is not None else None
-            pixels = resize(decode(), prefix.image_size) if known is None else None
-            return _Read(position, key, known, pixels)
+            activation = known(key)
+            size = prefix.image_size
+            pixels = resize(decode(size), size) if activation is None else None
+            return _Read(position, key, activation, pixels)
         except ImageError as error:
             if on_error == "raise":
                 raise
+            error.position = position
             return error
 
     wanted = range(len(images)) if positions is None else positions
-    results = map_ahead(read, map(int, wanted), n_jobs, ahead=2 * _CHUNK)
+    # In a worker of a parallel search, as many threads as it has processors.
+    n_threads = torch.get_num_threads() if n_jobs is None else n_jobs
+    results = map_ahead(read, map(int, wanted), n_threads, ahead=2 * _CHUNK)
     bar = tqdm(total=len(wanted), desc="images", unit="image", disable=not progress, leave=False)
     with bar, contextlib.closing(results):
         while batch := [result for _, result in zip(range(_CHUNK), results, strict=False)]:
             errors = [result for result in batch if isinstance(result, ImageError)]
             good = [result for result in batch if isinstance(result, _Read)]
-            yield Chunk([r.position for r in good], _activations(good, prefix, store), errors)
+            for r in good:  # another process may have computed it since it was read
+                if r.known is None and store is not None:
+                    r.known = known(r.key)
+            yield Chunk(
+                [r.position for r in good],
+                [r.key for r in good],
+                _activations(good, prefix, store),
+                errors,
+            )
             bar.update(len(batch))
 
 
@@ -250,44 +252,81 @@ def _activations(
     """Activations of images that were read, those not known yet computed and stored."""
     if not batch:
         return np.empty(0)
-    fresh = {r.key: r.pixels for r in batch if r.pixels is not None}
-    rows: dict[bytes, np.ndarray] = {}
+    rows = {r.key: r.known for r in batch if r.known is not None}
+    fresh = {r.key: r.pixels for r in batch if r.key not in rows and r.pixels is not None}
     if fresh:
-        rows = dict(zip(fresh, prefix(np.stack(list(fresh.values()))), strict=True))
+        computed = dict(zip(fresh, prefix(np.stack(list(fresh.values()))), strict=True))
         if store is not None:
-            store.put({key: row.tobytes() for key, row in rows.items()})
-    for r in batch:
-        if r.known is not None:
-            shape, dtype = prefix.layout
-            rows[r.key] = np.frombuffer(r.known, dtype).reshape(shape)
+            store.put({key: row.tobytes() for key, row in computed.items()}, prefix.label)
+        rows |= computed
     return np.stack([rows[r.key] for r in batch])
 
 
-def collect_activations(
-    images: Sequence[Any], prefix: FrozenPrefix, **options: Any
-) -> tuple[np.ndarray, np.ndarray, list[ImageError]]:
-    """Activations of all readable images, in a file that the system may page out.
+@dataclass
+class Collected:
+    """Activations of images.
 
-    Returns
-    -------
-    activations : memmap (m, ...), float16, float32 or uint8
+    Parameters
+    ----------
+    array : ndarray (n_rows, ...), float16, float32 or uint8
+        Activations of these images, and maybe of others.
+    rows : ndarray (m,), int
+        Where in `array` those of each readable image stand.
+    keys : list of m bytes
+        What the rows are of.
     positions : ndarray (m,), int
-        Where the readable images stand in `images`.
+        Where the readable images stand among all, ascending.
     errors : list of ImageError
         What was wrong with the others.
     """
-    positions: list[int] = []
+
+    array: np.ndarray
+    rows: np.ndarray
+    keys: list[bytes]
+    positions: np.ndarray
+    errors: list[ImageError] = field(default_factory=list)
+
+
+def collect_activations(
+    images: Sequence[Any],
+    prefix: FrozenPrefix,
+    *,
+    positions: Sequence[int] | np.ndarray | None = None,
+    pool: ActivationPool | None = None,
+    **options: Any,
+) -> Collected:
+    """Activations of all readable images, through a pool.
+
+    `options` are those of `iter_activations`. Two threads that share the pool
+    take turns; two processes that share the store begin at different images,
+    and so share the work.
+    """
+    pool = ActivationPool() if pool is None else pool
+    found: dict[int, tuple[int, bytes]] = {}
     errors: list[ImageError] = []
-    with tempfile.TemporaryFile() as file:
-        for chunk in iter_activations(images, prefix, **options):
-            positions += chunk.positions
-            errors += chunk.errors
-            if chunk.positions:
-                shape, dtype = chunk.activations.shape[1:], chunk.activations.dtype
-                file.write(chunk.activations.data)
-        file.flush()
-        if not positions:
-            return np.empty(0), np.empty(0, dtype=int), errors
-        # The mapping outlives the file, which has no name.
-        data = np.memmap(file, dtype, "c", shape=(len(positions), *shape))
-    return data, np.array(positions), errors
+    unknown = []
+    with pool.turn:
+        for position in range(len(images)) if positions is None else map(int, positions):
+            content = remembered_digest(images[position])
+            key = b"" if content is None else prefix.key(content)
+            if (row := pool.row(key)) is not None:
+                found[position] = row, key
+            else:
+                unknown.append(position)
+        if unknown:
+            start = random.SystemRandom().randrange(len(unknown)) if options.get("store") else 0
+            unknown = unknown[start:] + unknown[:start]
+            for chunk in iter_activations(images, prefix, positions=unknown, pool=pool, **options):
+                errors += chunk.errors
+                if chunk.positions:
+                    rows = pool.put(chunk.keys, chunk.activations)
+                    pairs = zip(rows, chunk.keys, strict=True)
+                    found.update(zip(chunk.positions, pairs, strict=True))
+        order = sorted(found)
+        return Collected(
+            pool.array if found else np.empty(0),
+            np.array([found[p][0] for p in order], dtype=int),
+            [found[p][1] for p in order],
+            np.array(order, dtype=int),
+            sorted(errors, key=lambda error: error.position),
+        )

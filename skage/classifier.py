@@ -20,10 +20,12 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from .cache import FrozenPrefix, collect_activations, iter_activations, open_store
+from .cache import FrozenPrefix, collect_activations, iter_activations, shared_pool
 from .hardware import resolve_device, resolve_precision
 from .images import SKIP_HINT, ImageError, check_images, image_tags
 from .network import TRAINABLE, build
+from .projection import find_projection
+from .store import open_store
 from .training import Targets, train_suffix
 
 _TRAINING = (
@@ -63,6 +65,14 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     hidden_layer_sizes : tuple of int, default=None
         Widths of fresh fully connected layers before the output layer; () for
         none. None keeps VGG16's own two of 4096.
+
+    n_components : int, default=None
+        Train the dense layers on so many numbers an image rather than on all
+        frozen activations (25,088 at 224 pixels): on their projection to the
+        subspace of nearly largest variance, learned from the images that this
+        fit trains on and scaled to unit mean square. It goes into the first
+        dense layer in the end, so that the fitted network is the same as
+        without. Some ten times faster; such inputs want an `lr` near 0.02.
 
     dropout : float, default=0.5
         Before the output layer, and after each hidden layer.
@@ -161,6 +171,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         "weights": [str, os.PathLike, None],
         "trainable": [StrOptions(set(TRAINABLE))],
         "hidden_layer_sizes": ["array-like", None],
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "image_size": [Interval(Integral, 32, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -189,6 +200,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         weights="imagenet",
         trainable="classifier",
         hidden_layer_sizes=None,
+        n_components=None,
         dropout=0.5,
         image_size=224,
         lr=1e-3,
@@ -213,6 +225,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.weights = weights
         self.trainable = trainable
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_components = n_components
         self.dropout = dropout
         self.image_size = image_size
         self.lr = lr
@@ -294,32 +307,51 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 hidden_layer_sizes=self._check_hidden_layer_sizes(),
                 dropout=self.dropout,
                 image_size=self.image_size,
+                n_components=self.n_components,
             )
             frozen = self._frozen(prefix, self.image_size, device, precision)
-            with open_store(self.feature_cache) as store:
-                activations, read, errors = collect_activations(
-                    images, frozen, positions=rows, store=store, **self._reading()
+            # Random layers that no seed fixes are met once: their activations are not kept.
+            kept = self.weights is not None or self.random_state is not None
+            with open_store(self.feature_cache if kept else None) as store:
+                found = collect_activations(
+                    images,
+                    frozen,
+                    positions=rows,
+                    store=store,
+                    pool=None if store is None else shared_pool(frozen),
+                    **self._reading(),
                 )
-            if errors and not len(read):
-                raise ImageError(f"None of the {len(rows)} images can be read. {errors[0]}")
-            if errors:
-                _warn_skipped(errors, len(rows), "are left out of fit")
-            kept = np.isin(rows, read)
+                read, errors = found.positions, found.errors
+                if errors and not len(read):
+                    raise ImageError(f"None of the {len(rows)} images can be read. {errors[0]}")
+                if errors:
+                    _warn_skipped(errors, len(rows), "are left out of fit")
+                is_valid = _held_out(len(read), self.validation_fraction, random_state)
+                if self.n_components is None:
+                    projection = None
+                    inputs = found.array, found.rows
+                else:
+                    projection = find_projection(
+                        found, ~is_valid, self.n_components, device, store=store
+                    )
+                    inputs = projection.rows, np.arange(len(read))
             targets = Targets(
-                codes[kept].astype(np.int64),
+                codes[np.isin(rows, read)].astype(np.int64),
                 (weight[read] / weight[read].mean()).astype(np.float32),
                 None if ages is None else ages[read],
             )
             net = train_suffix(
                 suffix,
-                activations,
+                *inputs,
                 targets,
-                _held_out(len(read), self.validation_fraction, random_state),
+                is_valid,
                 values=bin_values,
                 device=device,
                 precision=precision,
                 **{name: getattr(self, name) for name in _TRAINING},
             )
+            if projection is not None:
+                projection.fold_into(net.module_.classifier)
         self.classes_ = classes
         self.prefix_ = prefix
         self.net_ = net
@@ -352,7 +384,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
         errors: list[ImageError] = []
         with open_store(self.feature_cache) as store:
-            for chunk in iter_activations(images, frozen, store=store, **self._reading()):
+            pool = None if store is None else shared_pool(frozen)
+            chunks = iter_activations(images, frozen, store=store, pool=pool, **self._reading())
+            for chunk in chunks:
                 errors += chunk.errors
                 if not chunk.positions:
                     continue
@@ -390,6 +424,19 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     def _check_hidden_layer_sizes(self):
         sizes = self.hidden_layer_sizes
+        if self.n_components is not None:
+            if self.trainable not in ("head", "classifier"):
+                raise ValueError(
+                    f"n_components={self.n_components} is for dense layers alone, but "
+                    f"trainable={self.trainable!r} trains convolutions too. Pass "
+                    "n_components=None, or trainable='classifier'."
+                )
+            if sizes is None and self.trainable == "classifier":
+                raise ValueError(
+                    f"n_components={self.n_components} needs fresh layers, but "
+                    "hidden_layer_sizes=None means VGG16's own. Pass hidden_layer_sizes=(256,), "
+                    "or trainable='head'."
+                )
         if sizes is None:
             return None
         sizes = tuple(sizes)
@@ -443,9 +490,11 @@ def _deterministic():
 
 
 def _held_out(n_samples, fraction, random_state):
-    """Rows of the validation split: at least one if any, never all."""
+    """Mask of the validation split: at least one image if any, never all."""
     n_held_out = min(max(round(fraction * n_samples), fraction > 0), n_samples - 1)
-    return random_state.permutation(n_samples)[:n_held_out]
+    mask = np.zeros(n_samples, dtype=bool)
+    mask[random_state.permutation(n_samples)[:n_held_out]] = True
+    return mask
 
 
 def _warn_skipped(errors, n_images, fate):

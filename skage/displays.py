@@ -7,13 +7,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from PIL import Image
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .ages import check_ages
 from .binning import tails
 from .images import check_images, digest_and_decoder, resize
+
+_FACE = 160  # pixels, of a face shown
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e07b39", "#9aa0a6"
 
@@ -298,8 +299,8 @@ class FacesDisplay:
         for ax in self.axes_:
             ax.set_axis_off()
         for i, ax in zip(range(len(images)), self.axes_, strict=False):
-            face: Image.Image = digest_and_decoder(images[i], i)[1]()
-            ax.imshow(resize(face, 160))
+            face = digest_and_decoder(images[i], i)[1](_FACE)
+            ax.imshow(resize(face, _FACE))
             title = f"{y_pred[i]:.0f}"
             if y_true is not None:
                 title += f"   (true {y_true[i]:.0f})"

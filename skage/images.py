@@ -7,13 +7,14 @@ import io
 import os
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import cpu_count
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 #: Larger files are refused unread; no photograph comes near it.
@@ -28,8 +29,20 @@ R = TypeVar("R")
 _pil_lock = threading.Lock()
 
 
+#: A JPEG is decoded at a half, a quarter or an eighth, but at this multiple of
+#: the wanted size at least: its pixels then differ by less than rounding does.
+_DRAFT = 2
+
+# Digests of files by path, with what tells whether the file is still the same.
+_digests: dict[str, tuple[tuple[int, int, int, int], bytes]] = {}
+_MAX_DIGESTS = 100_000
+_SETTLED = 2 * 10**9  # nanoseconds; a file changed later may yet change unnoticed
+
+
 class ImageError(ValueError):
     """An image that cannot be read; the message names it and its position."""
+
+    position = -1
 
 
 def check_images(X: Any) -> Any:
@@ -81,15 +94,18 @@ def check_images(X: Any) -> Any:
     return X
 
 
-def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[[], Image.Image]]:
+def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., Image.Image]]:
     """Return a digest of the item's content and a function that decodes it.
 
     A file is hashed as it lies on disk, so that an image whose activations are
-    known need not be decoded at all.
+    known need not be decoded at all. The function takes the side in pixels that
+    the image will be resized to, if any: a JPEG much larger is decoded smaller.
     """
     if isinstance(item, (str, os.PathLike)):
         data = _read_file(item, position)
-        return _digest(b"file", data), lambda: _decode(data, item, position)
+        digest = _digest(b"file", data)
+        _remember(item, digest)
+        return digest, lambda size=0: _decode(data, item, position, size)
     if isinstance(item, Image.Image):
         try:
             with _pil_lock:
@@ -99,7 +115,7 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[[], Im
             raise _unreadable(item, position, error) from error
     else:
         image = Image.fromarray(_to_uint8(item, position))
-    return _digest(b"rgb %d %d" % image.size, image.tobytes()), lambda: image
+    return _digest(b"rgb %d %d" % image.size, image.tobytes()), lambda size=0: image
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
@@ -107,11 +123,23 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def remembered_digest(item: Any) -> bytes | None:
+    """The digest of a file that was read before and has not changed, else None."""
+    if not isinstance(item, (str, os.PathLike)):
+        return None
+    stamp, digest = _digests.get(os.fspath(item), (None, None))
+    return digest if digest is not None and stamp == _stamp(item) else None
+
+
 def map_ahead(
     function: Callable[[T], R], items: Iterable[T], n_jobs: int | None = None, ahead: int = 0
 ) -> Generator[R, None, None]:
     """Map in threads and in order, at most `ahead` results before the consumer."""
-    n_threads = effective_n_jobs(-1 if n_jobs is None else n_jobs)
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning; pass 1 or more, or -1 for all processors.")
+    n_threads = -1 if n_jobs is None else n_jobs
+    if n_threads < 0:
+        n_threads = max(cpu_count() + 1 + n_threads, 1)
     with ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[R]] = deque()
         try:
@@ -159,7 +187,24 @@ def _read_file(path: str | os.PathLike, position: int) -> bytes:
     return data
 
 
-def _decode(data: bytes, item: Any, position: int) -> Image.Image:
+def _stamp(path: str | os.PathLike) -> tuple[int, int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _remember(path: str | os.PathLike, digest: bytes) -> None:
+    stamp = _stamp(path)
+    if stamp is None or stamp[3] > time.time_ns() - _SETTLED:
+        return
+    if len(_digests) >= _MAX_DIGESTS:
+        _digests.clear()
+    _digests[os.fspath(path)] = stamp, digest
+
+
+def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
@@ -170,6 +215,8 @@ def _decode(data: bytes, item: Any, position: int) -> Image.Image:
                     f"PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the "
                     f"file. {SKIP_HINT}"
                 )
+            if size:
+                image.draft(None, (_DRAFT * size, _DRAFT * size))
             return _to_rgb(image)
     except ImageError:
         raise

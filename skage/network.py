@@ -87,11 +87,13 @@ def build(
     hidden_layer_sizes: tuple[int, ...] | None,
     dropout: float,
     image_size: int,
+    n_components: int | None = None,
 ) -> tuple[Part | None, Part]:
     """Build VGG16 for `n_outputs` classes, cut at its first trainable layer.
 
     Fresh layers draw from torch's global generator: seed it first. The output
-    layer is always fresh.
+    layer is always fresh. With `n_components` the suffix takes so many numbers
+    an image in place of the prefix's activations.
 
     Returns
     -------
@@ -124,6 +126,10 @@ def build(
     first = _FIRST_TRAINED.get(trainable, len(features))
     # The head keeps its dropout, the layer just before it.
     hidden_frozen = len(classifier) - 2 if trainable == "head" else 0
+    if n_components is not None:
+        widths = {i: m.out_features for i, m in enumerate(classifier) if isinstance(m, nn.Linear)}
+        i = min(i for i in widths if i >= hidden_frozen)
+        classifier[i] = nn.Linear(n_components, widths[i], device="meta")
     frozen = {name for name, _ in features[:first].named_parameters(prefix="features")}
     frozen |= {n for n, _ in classifier[:hidden_frozen].named_parameters(prefix="classifier")}
     reusable = _reusable(known, features, classifier, fresh_hidden=hidden_layer_sizes is not None)

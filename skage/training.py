@@ -43,40 +43,45 @@ class Targets:
     weight: np.ndarray
     ages: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> dict[str, Tensor]:
-        fields = {"codes": self.codes, "weight": self.weight, "ages": self.ages}
-        return {k: torch.from_numpy(v[rows]) for k, v in fields.items() if v is not None}
+    def take(self, rows: np.ndarray) -> Targets:
+        return Targets(**{name: values[rows] for name, values in self._fields()})
+
+    def tensors(self, rows: np.ndarray) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(values[rows]) for name, values in self._fields()}
+
+    def _fields(self) -> list[tuple[str, np.ndarray]]:
+        return [(name, values) for name, values in vars(self).items() if values is not None]
 
 
 class Rows(Dataset):
-    """Some rows of the activations and their targets, taken a block at a time."""
+    """Some rows of the activations and their targets.
 
-    def __init__(self, activations: np.ndarray, targets: Targets, rows: np.ndarray):
+    Parameters
+    ----------
+    activations : ndarray (n_rows, ...)
+    rows : ndarray (n,), int
+        Where in it the images stand.
+    targets : Targets
+        Of those n images.
+    """
+
+    def __init__(self, activations: np.ndarray, rows: np.ndarray, targets: Targets):
         self.activations = torch.from_numpy(activations)
+        self.rows = torch.from_numpy(rows)
         self.targets = targets
-        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def block(self, selection: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = self.rows[selection.numpy()]
-        return self.activations.index_select(0, torch.from_numpy(rows)), self.targets.take(rows)
+    def __getitems__(self, selection: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A whole batch in one gather, where a DataLoader would ask for it a sample a call."""
+        chosen = np.asarray(selection)
+        return self.activations.index_select(0, self.rows[chosen]), self.targets.tensors(chosen)
 
 
-class Blocks:
-    """skorch's iterator: whole batches in one gather, rather than a call a sample."""
-
-    def __init__(self, dataset: Rows, batch_size: int, shuffle: bool = False):
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-
-    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        n = len(self.dataset)
-        order = torch.randperm(n) if self.shuffle else torch.arange(n)
-        for selection in order.split(self.batch_size):
-            yield self.dataset.block(selection)
+def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """A DataLoader's collate_fn for what is a batch already."""
+    return batch
 
 
 class WeightedCrossEntropy(nn.Module):
@@ -103,8 +108,9 @@ class SuffixNet(NeuralNet):
 def train_suffix(
     suffix: nn.Module,
     activations: np.ndarray,
+    rows: np.ndarray,
     targets: Targets,
-    valid_rows: np.ndarray,
+    is_valid: np.ndarray,
     *,
     values: np.ndarray | None,
     optimizer: str | type,
@@ -123,15 +129,13 @@ def train_suffix(
 ) -> SuffixNet:
     """Train `suffix` with skorch and return the net, fit for prediction only.
 
-    `valid_rows` are held out; the others are trained on. `values` are the ages
-    in years that stand for the classes. The optimizer's state is dropped, the
-    history kept.
+    `rows` say where in `activations` the n images stand, `is_valid` which of
+    them are held out; the others are trained on. `values` are the ages in years
+    that stand for the classes. The optimizer's state is dropped, the history
+    kept.
     """
-    is_valid = np.zeros(len(activations), dtype=bool)
-    is_valid[valid_rows] = True
-    everything = np.arange(len(activations))
-    train = Rows(activations, targets, everything[~is_valid])
-    valid = Rows(activations, targets, everything[is_valid])
+    train = Rows(activations, rows[~is_valid], targets.take(~is_valid))
+    valid = Rows(activations, rows[is_valid], targets.take(is_valid))
 
     own: list[tuple[str, Callback]] = [("diverged", StopIfDiverged())]
     if values is not None and targets.ages is not None:
@@ -168,7 +172,7 @@ def train_suffix(
     with _ctrl_c_raises():
         net.fit(train, None)
     # The last steps of all come after the last loss.
-    sample = net.evaluation_step(train.block(torch.arange(min(len(train), 32))))
+    sample = net.evaluation_step(train.__getitems__(list(range(min(len(train), 32)))))
     if not sample.isfinite().all():
         raise diverged(net)
     history = net.history
@@ -189,9 +193,9 @@ def _make_net(suffix: nn.Module, **options: Any) -> SuffixNet:
     return SuffixNet(
         lambda: suffix,  # given the instance itself, skorch would train a copy
         criterion=WeightedCrossEntropy,
-        iterator_train=Blocks,
         iterator_train__shuffle=True,
-        iterator_valid=Blocks,
+        iterator_train__collate_fn=_whole,
+        iterator_valid__collate_fn=_whole,
         predict_nonlinearity=nn.Softmax(dim=1),
         **options,
     )

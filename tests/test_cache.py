@@ -7,6 +7,7 @@ import torch
 
 from skage import cache, network
 from skage.images import ImageError
+from skage.store import open_store
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,20 @@ def calls(prefix, monkeypatch):
     return seen
 
 
+def activations(images, prefix, **options):
+    found = cache.collect_activations(images, prefix, **options)
+    return found.array[found.rows]
+
+
 def test_each_image_is_computed_once_across_stores_and_orders(paths, prefix, calls, tmp_path):
-    with cache.open_store(tmp_path / "new" / "folder") as store:
-        first, positions, _ = cache.collect_activations(paths, prefix, store=store)
+    with open_store(tmp_path / "new" / "folder") as store:
+        found = cache.collect_activations(paths, prefix, store=store)
+    first = found.array[found.rows]
     assert sum(calls) == len(paths)
-    assert positions.tolist() == list(range(len(paths)))
+    assert found.positions.tolist() == list(range(len(paths)))
     calls.clear()
-    with cache.open_store(tmp_path / "new" / "folder") as store:
-        again, _, _ = cache.collect_activations(paths[::-1], prefix, store=store)
+    with open_store(tmp_path / "new" / "folder") as store:
+        again = activations(paths[::-1], prefix, store=store)
     assert sum(calls) <= 1  # a blank image tells the shape
     assert (again[::-1] == first).all()
     assert first.dtype == np.float16
@@ -57,22 +64,22 @@ def test_other_weights_or_sizes_are_other_entries(paths, prefix, tmp_path):
 
 def test_float16_activations_are_close_to_float32(paths, prefix):
     exact = cache.FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
-    half, _, _ = cache.collect_activations(paths, prefix)
-    full, _, _ = cache.collect_activations(paths, exact)
+    half = activations(paths, prefix)
+    full = activations(paths, exact)
     assert full.dtype == np.float32
     assert np.allclose(half, full, rtol=1e-3, atol=1e-4)
 
 
 def test_a_damaged_entry_is_computed_again(paths, prefix, calls, tmp_path):
-    with cache.open_store(tmp_path) as store:
-        first, _, _ = cache.collect_activations(paths, prefix, store=store)
+    with open_store(tmp_path) as store:
+        first = activations(paths, prefix, store=store)
     database = sqlite3.connect(tmp_path / "activations.sqlite")
     with database:
-        database.execute("UPDATE activation SET data = zeroblob(length(data)) WHERE rowid <= 3")
+        database.execute("UPDATE content SET data = zeroblob(length(data)) WHERE id <= 3")
     database.close()
     calls.clear()
-    with cache.open_store(tmp_path) as store:
-        again, _, _ = cache.collect_activations(paths, prefix, store=store)
+    with open_store(tmp_path) as store:
+        again = activations(paths, prefix, store=store)
     assert (again == first).all()
     assert sum(calls) == 3
 
@@ -81,16 +88,16 @@ def test_a_store_that_fails_warns_once_and_the_work_goes_on(paths, prefix, tmp_p
     (tmp_path / "activations.sqlite").write_bytes(b"not a database" * 1000)
     with (
         pytest.warns(UserWarning, match="feature cache in .* cannot be used") as caught,
-        cache.open_store(tmp_path) as store,
+        open_store(tmp_path) as store,
     ):
-        activations, _, _ = cache.collect_activations(paths, prefix, store=store)
+        found = activations(paths, prefix, store=store)
     assert len(caught) == 1
-    assert len(activations) == len(paths)
+    assert len(found) == len(paths)
 
 
 def test_auto_is_the_users_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with cache.open_store("auto") as store:
+    with open_store("auto") as store:
         assert os.path.isdir(store.folder)
         assert "skage" in store.folder
 
@@ -99,10 +106,10 @@ def test_unreadable_images_raise_or_are_reported(paths, prefix):
     X = [paths[0], "missing.jpg", paths[1]]
     with pytest.raises(ImageError, match=r"missing.jpg \(item 1\)"):
         cache.collect_activations(X, prefix)
-    activations, positions, errors = cache.collect_activations(X, prefix, on_error="skip")
-    assert positions.tolist() == [0, 2]
-    assert len(activations) == 2
-    assert "missing.jpg" in str(errors[0])
+    found = cache.collect_activations(X, prefix, on_error="skip")
+    assert found.positions.tolist() == [0, 2]
+    assert len(found.rows) == 2
+    assert "missing.jpg" in str(found.errors[0])
 
 
 def test_a_broken_image_twice_is_two_errors(prefix, tmp_path):
@@ -114,6 +121,7 @@ def test_a_broken_image_twice_is_two_errors(prefix, tmp_path):
 
 
 def test_one_image_twice_is_computed_once(paths, prefix, calls):
-    activations, _, _ = cache.collect_activations([paths[0]] * 5, prefix)
+    found = activations([paths[0]] * 5, prefix)
     assert calls == [1]
-    assert (activations == activations[0]).all()
+    assert len(found) == 5
+    assert (found == found[0]).all()

@@ -1,0 +1,270 @@
+"""The store of frozen activations on disk, shared by processes and days."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import platformdirs
+
+#: Bytes that a store may fill, unless its `limit` is set to another number.
+DEFAULT_LIMIT = 20 * 10**9
+_FILE = "activations.sqlite"
+_SCHEMA = 2  # of the tables: a store of another one is emptied
+_ROOM = 0.9  # of the limit, that is left filled when the oldest entries go
+_FRESH = 3600  # seconds; the time of use is not noted more often
+_NOTE_EVERY = 1000  # used entries
+
+_warned: set[str] = set()  # folders whose failure was told already
+
+
+@dataclass
+class Holding:
+    """Entries of one kind in a store.
+
+    Parameters
+    ----------
+    label : str
+    n_entries : int
+    n_bytes : int
+    last_used : float
+        Seconds since the epoch, correct to an hour.
+    """
+
+    label: str
+    n_entries: int
+    n_bytes: int
+    last_used: float
+
+
+class FeatureStore:
+    """Activations by key in one SQLite file.
+
+    An entry is there whole or not at all, whoever is killed when; many
+    processes read and write at once; an entry that fails its checksum counts as
+    absent. When the file would outgrow its limit, the entries that were not
+    used for longest go. A store that fails warns once and goes on empty.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist. It must lie on a disk of this machine:
+        SQLite's write-ahead log does not work over a network file system.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = os.fspath(folder)
+        self._lock = threading.Lock()
+        self._readable = self._writable = True
+        self._used: list[bytes] = []  # to be noted
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            self._db = sqlite3.connect(
+                os.path.join(self.folder, _FILE),
+                timeout=60,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._db.execute("PRAGMA page_size = 16384")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(f"PRAGMA journal_size_limit = {2**26}")
+            if self._pragma("user_version") != _SCHEMA:
+                self._create()
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+            self._readable = False
+
+    @property
+    def limit(self) -> int:
+        """Bytes that the store may fill; kept in the store, for all who use it."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM setting WHERE name = 'limit'").fetchone()
+        return DEFAULT_LIMIT if row is None else row[0]
+
+    @limit.setter
+    def limit(self, n_bytes: int) -> None:
+        with self._lock, self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO setting VALUES ('limit', ?)", (n_bytes,))
+            self._make_room()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that the entries fill."""
+        pages = self._pragma("page_count") - self._pragma("freelist_count")
+        return pages * self._pragma("page_size")
+
+    def get(self, key: bytes) -> bytes | None:
+        """The entry of a key, or None."""
+        with self._lock:
+            if not self._readable:
+                return None
+            try:
+                row = self._db.execute(
+                    "SELECT used, checksum, data FROM entry JOIN content USING (id) WHERE key = ?",
+                    (key,),
+                ).fetchone()
+                if row is None or zlib.crc32(row[2]) != row[1]:
+                    return None
+                if row[0] < time.time() - _FRESH:
+                    self._used.append(key)
+                if len(self._used) >= _NOTE_EVERY:
+                    self._note_use()
+            except sqlite3.Error as error:
+                self._give_up(error)
+                self._readable = False
+                return None
+        return row[2]
+
+    def put(self, entries: Mapping[bytes, bytes], label: str = "") -> None:
+        """Store entries, all or none; `label` says what they are."""
+        with self._lock:
+            if not self._writable:
+                return
+            try:
+                with self._transaction():
+                    for key, data in entries.items():
+                        self._insert(key, data, label)
+                    self._make_room(keep=entries)
+            except sqlite3.Error as error:
+                self._give_up(error)
+
+    def holdings(self) -> list[Holding]:
+        """What the store holds, a line a kind, the latest used first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT label, count(*), sum(size), max(used) FROM entry "
+                "GROUP BY label ORDER BY max(used) DESC, label"
+            ).fetchall()
+        return [Holding(*row) for row in rows]
+
+    def clear(self) -> None:
+        """Delete all entries; one who reads them meanwhile keeps what was read."""
+        with self._lock:
+            with self._transaction():
+                self._db.execute("DELETE FROM content")
+                self._db.execute("DELETE FROM entry")
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        with self._lock:
+            if self._writable:
+                with contextlib.suppress(sqlite3.Error):
+                    self._note_use()
+            with contextlib.suppress(AttributeError):  # the file was never opened
+                self._db.close()
+
+    def _pragma(self, name: str) -> int:
+        return self._db.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def _create(self) -> None:
+        with self._transaction():
+            if self._pragma("user_version") == _SCHEMA:  # by another process, meanwhile
+                return
+            tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            for (name,) in self._db.execute(tables).fetchall():
+                self._db.execute(f'DROP TABLE "{name}"')
+            # Apart from the contents, so that noting a use does not write them anew.
+            self._db.execute(
+                "CREATE TABLE entry (key BLOB PRIMARY KEY, id INTEGER, label TEXT, size INTEGER, "
+                "checksum INTEGER, used INTEGER) WITHOUT ROWID"
+            )
+            self._db.execute("CREATE INDEX entry_used ON entry (used)")
+            self._db.execute("CREATE TABLE content (id INTEGER PRIMARY KEY, data BLOB)")
+            self._db.execute("CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER)")
+            self._db.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+    def _insert(self, key: bytes, data: bytes, label: str) -> None:
+        self._db.execute(
+            "DELETE FROM content WHERE id = (SELECT id FROM entry WHERE key = ?)", (key,)
+        )
+        row = self._db.execute("INSERT INTO content (data) VALUES (?)", (data,)).lastrowid
+        self._db.execute(
+            "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)",
+            (key, row, label, len(data), zlib.crc32(data), int(time.time())),
+        )
+
+    def _make_room(self, keep: Mapping[bytes, bytes] | None = None) -> None:
+        """Delete the entries not used for longest, if the store has outgrown its limit."""
+        row = self._db.execute("SELECT value FROM setting WHERE name = 'limit'").fetchone()
+        limit = DEFAULT_LIMIT if row is None else row[0]
+        surplus = self.n_bytes - limit
+        if surplus <= 0:
+            return
+        surplus += int((1 - _ROOM) * limit)
+        oldest = self._db.execute("SELECT key, id, size, used FROM entry ORDER BY used, id")
+        going = []
+        for key, row_id, size, used in oldest:
+            if surplus <= 0:
+                break
+            if keep is None or key not in keep:
+                going.append((key, row_id))
+                surplus -= size
+                latest = used
+        self._db.executemany("DELETE FROM content WHERE id = ?", [(r,) for _, r in going])
+        self._db.executemany("DELETE FROM entry WHERE key = ?", [(k,) for k, _ in going])
+        if going and keep is not None and latest > time.time() - _FRESH:
+            _warn_once(
+                self.folder + " limit",
+                f"The feature cache in {self.folder!r} is smaller ({limit / 1e9:g} GB) than what "
+                "is being worked on, so that activations are computed again and again. Raise its "
+                f"limit: python -m skage cache limit 50GB --folder {self.folder}",
+            )
+
+    def _note_use(self) -> None:
+        used = [(int(time.time()), key) for key in self._used]
+        self._used.clear()
+        if used and self._writable:
+            with self._transaction():
+                self._db.executemany("UPDATE entry SET used = ? WHERE key = ?", used)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _give_up(self, error: Exception) -> None:
+        self._writable = False
+        _warn_once(
+            self.folder,
+            f"The feature cache in {self.folder!r} cannot be used ({error}); going on without "
+            "it. Pass another folder as feature_cache, or None; or empty it: "
+            f"python -m skage cache clear --folder {self.folder}",
+        )
+
+
+@contextlib.contextmanager
+def open_store(feature_cache: str | os.PathLike | None) -> Iterator[FeatureStore | None]:
+    """The store of a classifier's ``feature_cache``: "auto", a folder, or none."""
+    if feature_cache is None:
+        yield None
+        return
+    with contextlib.closing(FeatureStore(resolve_folder(feature_cache))) as store:
+        yield store
+
+
+def resolve_folder(feature_cache: str | os.PathLike) -> str:
+    """The folder that ``feature_cache`` names; "auto" is the user's cache folder."""
+    if feature_cache == "auto":
+        return platformdirs.user_cache_dir("skage", appauthor=False)
+    return os.path.abspath(os.fspath(feature_cache))
+
+
+def _warn_once(cause: str, message: str) -> None:
+    if cause not in _warned:
+        _warned.add(cause)
+        warnings.warn(message, stacklevel=5)
