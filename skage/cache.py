@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import mmap
 import os
 import random
 import tempfile
@@ -100,6 +101,17 @@ class FrozenPrefix:
         layers = [f"{kinds.count(kind)} {name}" for name, kind in counts if kind in kinds]
         arithmetic = str(self.dtype).removeprefix("torch.")
         return ", ".join((f"{self.image_size} px", *(layers or ["pixels"]), arithmetic))
+
+
+def let_go(array: np.ndarray) -> None:
+    """Let the system take back the memory of a mapped file until it is read again.
+
+    Else joblib's workers, which count it as theirs, are taken for leaking and
+    started anew in the middle of a search.
+    """
+    mapping = array.base
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class ActivationPool:

@@ -20,13 +20,14 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from .cache import FrozenPrefix, collect_activations, iter_activations, shared_pool
+from .cache import FrozenPrefix, collect_activations, iter_activations, let_go, shared_pool
 from .hardware import resolve_device, resolve_precision
 from .images import SKIP_HINT, ImageError, check_images, image_tags
+from .net import Targets
 from .network import TRAINABLE, build
 from .projection import find_projection
 from .store import open_store
-from .training import Targets, train_suffix
+from .training import train_suffix
 
 _TRAINING = (
     "optimizer",
@@ -39,6 +40,7 @@ _TRAINING = (
     "lr_gamma",
     "early_stopping",
     "callbacks",
+    "accelerate",
     "verbose",
 )
 
@@ -113,10 +115,15 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     callbacks : list, default=None
         skorch callbacks; fit works on a copy of them.
 
+    accelerate : bool, default=False
+        Train in all processes that `accelerate launch` or `torchrun` started,
+        each on its share of every batch, on a GPU of its own where there are
+        some. Needs an int as `random_state`, and the extra ``skage[accelerate]``.
+
     feature_cache : path, "auto" or None, default=None
         Folder where activations of the frozen layers are kept for later fits
-        and predictions; "auto" is the user's cache folder; None keeps them
-        within one fit only.
+        and predictions, 20 GB at most (see ``python -m skage cache``); "auto"
+        is the user's cache folder; None keeps them within one fit only.
 
     precision : {"auto", "bfloat16", "float32"}, default="auto"
         Of the network's arithmetic. "auto" is bfloat16 where the hardware
@@ -131,7 +138,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         in predict, with one warning.
 
     n_jobs : int, default=None
-        Threads that read and decode images; None takes one a processor.
+        Threads that read and decode images; None takes as many as torch
+        computes with, which in a worker of joblib is its share.
 
     random_state : int, RandomState instance or None, default=None
         Fresh weights, validation split, order of the batches and dropout. An
@@ -185,6 +193,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, None],
+        "accelerate": ["boolean"],
         "feature_cache": [str, os.PathLike, None],
         "precision": [StrOptions({"auto", "bfloat16", "float32"})],
         "device": [str],
@@ -214,6 +223,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         validation_fraction=0.1,
         early_stopping=False,
         callbacks=None,
+        accelerate=False,
         feature_cache=None,
         precision="auto",
         device="auto",
@@ -239,6 +249,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.callbacks = callbacks
+        self.accelerate = accelerate
         self.feature_cache = feature_cache
         self.precision = precision
         self.device = device
@@ -285,6 +296,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             raise ValueError("All sample weights are zero: there is nothing to train on.")
         if self.early_stopping and (not self.validation_fraction or len(rows) < 2):
             raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
+        if self.accelerate and not isinstance(self.random_state, Integral):
+            raise ValueError(
+                f"accelerate=True needs an int as random_state, not {self.random_state!r}: the "
+                "processes must agree on the fresh weights and the validation split."
+            )
         classes, codes = np.unique(y[rows], return_inverse=True)
         if (ages is None) != (bin_values is None):
             raise ValueError("ages and bin_values go together: give both or neither.")
@@ -352,13 +368,16 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             )
             if projection is not None:
                 projection.fold_into(net.module_.classifier)
+                let_go(projection.components)
+            for array in (found.array, inputs[0]):
+                let_go(array)
         self.classes_ = classes
         self.prefix_ = prefix
         self.net_ = net
         self.history_ = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
         self.n_skipped_ = len(errors)
         self.image_size_ = self.image_size
-        self._ready = None
+        self._make_ready(frozen, device)
         return self
 
     def predict_proba(self, X):
@@ -461,20 +480,24 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     def _get_ready(self):
         """The fitted network on its device; made on first use, left out of pickles."""
-        asked = self.device, self.precision
-        if self._ready is None or self._ready[0] != asked:
+        if self._ready is None or self._ready[0] != (self.device, self.precision):
             try:
                 device = resolve_device(self.device)
             except ValueError as error:  # trained elsewhere
                 warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
                 device = torch.device("cpu")
             precision = resolve_precision(self.precision, device)
-            suffix = self.net_.module_.eval()
-            if device.type != "cpu":
-                suffix = copy.deepcopy(suffix).to(device)
             frozen = self._frozen(self.prefix_, self.image_size_, device, precision)
-            self._ready = asked, (frozen, suffix, device)
+            self._make_ready(frozen, device)
+        assert self._ready is not None
         return self._ready[1]
+
+    def _make_ready(self, frozen, device):
+        suffix = self.net_.module_.eval()
+        if device.type != "cpu":
+            suffix = copy.deepcopy(suffix).to(device)
+        ready = (self.device, self.precision), (frozen, suffix, device)
+        self._ready: tuple | None = ready
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -1,13 +1,16 @@
-"""The command line: ``python -m skage demo | train | predict``."""
+"""The command line: ``python -m skage demo | train | predict | cache``."""
 
 from __future__ import annotations
 
 import csv
 import os
+import re
+import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,9 @@ def demo(output: Path, seed: int) -> None:
     default="256",
     help='Widths of fresh layers, as "256" or "200,200"; "vgg16" for its own two.',
 )
+@click.option(
+    "--components", type=int, help="Compress the activations to so many; wants --lr 0.02."
+)
 @click.option("--bins", "n_bins", default=20, help="Number of age bins.")
 @click.option("--strategy", type=click.Choice(["balanced", "uniform"]), default="balanced")
 @click.option("--image-size", default=224, help="Side in pixels.")
@@ -95,6 +101,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
             weights=None if options["weights"] == "none" else options["weights"],
             trainable=options["trainable"],
             hidden_layer_sizes=None if hidden == "vgg16" else _sizes(hidden),
+            n_components=options["components"],
             image_size=options["image_size"],
             lr=options["lr"],
             weight_decay=options["weight_decay"],
@@ -162,6 +169,80 @@ def predict(
     click.echo(f"{len(paths)} images. Ages: {output}")
 
 
+@main.group()
+def cache() -> None:
+    """Look at and empty the store of activations (feature_cache)."""
+
+
+_FOLDER = click.option(
+    "--folder", default="auto", help='Of the store; "auto" is your cache folder.'
+)
+
+
+@cache.command()
+@_FOLDER
+def info(folder: str) -> None:
+    """Say what the store holds."""
+    with _opened_store(folder) as store:
+        click.echo(
+            f"{store.folder}: {_gigabytes(store.n_bytes)} of at most {_gigabytes(store.limit)}"
+        )
+        for holding in store.holdings():
+            last_used = datetime.fromtimestamp(holding.last_used).strftime("%Y-%m-%d %H:%M")
+            click.echo(
+                f"  {holding.n_entries:9,} x {holding.label}: {_gigabytes(holding.n_bytes)}, last "
+                f"used {last_used}"
+            )
+
+
+@cache.command()
+@_FOLDER
+def clear(folder: str) -> None:
+    """Delete all that the store holds."""
+    with _clear_errors():
+        from .store import clear_store, resolve_folder
+
+        n_bytes = clear_store(resolve_folder(folder))
+    click.echo(f"{_gigabytes(n_bytes)} deleted.")
+
+
+@cache.command()
+@click.argument("size")
+@_FOLDER
+def limit(size: str, folder: str) -> None:
+    """Let the store grow to SIZE, such as 50GB; what was not used for longest goes."""
+    with _opened_store(folder) as store:
+        store.limit = _bytes(size)
+        click.echo(
+            f"{store.folder}: {_gigabytes(store.n_bytes)} of at most {_gigabytes(store.limit)}"
+        )
+
+
+@contextmanager
+def _opened_store(folder: str) -> Iterator[Any]:
+    """A store that exists, else a clear error."""
+    with _clear_errors():
+        from .store import open_existing
+
+        with open_existing(folder) as store:
+            yield store
+
+
+def _bytes(size: str) -> int:
+    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    match = re.fullmatch(r"([0-9.]+) ?([KMGT]?)B?", size.strip().upper())
+    try:
+        if match is None:
+            raise ValueError
+        return int(float(match[1]) * units[match[2]])
+    except ValueError:
+        raise ValueError(f"{size!r} is no size such as 500MB, 20GB or 1.5TB.") from None
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB"
+
+
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Show what the user can mend as one line, rather than a traceback."""
@@ -174,7 +255,7 @@ def _clear_errors() -> Iterator[None]:
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show
             yield
-    except (ValueError, OSError, csv.Error) as error:
+    except (ValueError, OSError, csv.Error, sqlite3.Error) as error:
         raise click.ClickException(str(error)) from error
 
 

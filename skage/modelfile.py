@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
+from .net import restore_net
 from .network import build
 from .regressor import BinnedAgeRegressor
-from .training import restore_net
 
 _FORMAT = "skage model, format 1"
 # What belongs to the machine or the training run, rather than to the model.
-_NOT_STORED = ("callbacks", "feature_cache", "device", "n_jobs", "verbose")
+_NOT_STORED = ("accelerate", "callbacks", "feature_cache", "device", "n_jobs", "verbose")
 
 
 def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:

@@ -128,7 +128,7 @@ def _learn(
     for block in blocks(learning):
         block -= mean
         subspace.addmm_(block.T, block @ start)
-    components = torch.linalg.qr(subspace)[0].half()  # as they are kept
+    components = torch.linalg.qr(subspace)[0].half().contiguous()  # as they are kept
     wide = components.float()
 
     rows = torch.cat([((block - mean) @ wide).half().cpu() for block in blocks(images.rows)])

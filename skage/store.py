@@ -83,6 +83,11 @@ class FeatureStore:
             self._readable = False
 
     @property
+    def usable(self) -> bool:
+        """Whether it can be read and written."""
+        return self._readable and self._writable
+
+    @property
     def limit(self) -> int:
         """Bytes that the store may fill; kept in the store, for all who use it."""
         with self._lock:
@@ -144,15 +149,6 @@ class FeatureStore:
                 "GROUP BY label ORDER BY max(used) DESC, label"
             ).fetchall()
         return [Holding(*row) for row in rows]
-
-    def clear(self) -> None:
-        """Delete all entries; one who reads them meanwhile keeps what was read."""
-        with self._lock:
-            with self._transaction():
-                self._db.execute("DELETE FROM content")
-                self._db.execute("DELETE FROM entry")
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         with self._lock:
@@ -262,6 +258,57 @@ def resolve_folder(feature_cache: str | os.PathLike) -> str:
     if feature_cache == "auto":
         return platformdirs.user_cache_dir("skage", appauthor=False)
     return os.path.abspath(os.fspath(feature_cache))
+
+
+@contextlib.contextmanager
+def open_existing(feature_cache: str | os.PathLike) -> Iterator[FeatureStore]:
+    """A store that is there already.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it cannot be used.
+    """
+    folder = resolve_folder(feature_cache)
+    if not os.path.exists(os.path.join(folder, _FILE)):
+        raise ValueError(f"There is no feature cache in {folder!r} yet.")
+    with contextlib.closing(FeatureStore(folder)) as store:
+        if not store.usable:
+            raise ValueError(f"The feature cache in {folder!r} cannot be used.")
+        yield store
+
+
+def clear_store(feature_cache: str | os.PathLike) -> int:
+    """Delete all that a store holds, or a file that has ceased to be one.
+
+    Returns
+    -------
+    n_bytes : int
+        The size of what was deleted.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be deleted.
+    """
+    path = os.path.join(resolve_folder(feature_cache), _FILE)
+    if not os.path.exists(path):
+        return 0
+    n_bytes = os.path.getsize(path)
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as db:
+            # In place, for others may have it open.
+            db.execute("DELETE FROM content")
+            db.execute("DELETE FROM entry")
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise
+        for name in (path + "-wal", path + "-shm", path):
+            if os.path.exists(name):
+                os.remove(name)
+    return n_bytes
 
 
 def _warn_once(cause: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The skorch net that trains the suffix on contiguous blocks of activations."""
+"""Training of the suffix with skorch."""
 
 from __future__ import annotations
 
@@ -8,101 +8,21 @@ import inspect
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 from skorch.utils import noop
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import nn
 
 from .callbacks import AgeError, EpochBar, StopIfDiverged, diverged
+from .net import Rows, SuffixNet, Targets, make_net, restore_net
+from .parallel import AcceleratedNet, SharedLoss, make_accelerator
 
+_SMALL = 1_000_000  # parameters of a suffix that one thread trains
 _PATIENCE = 5  # epochs without a better validation error, for early_stopping=True
-
-
-@dataclass
-class Targets:
-    """What the network learns from, a row an image.
-
-    Parameters
-    ----------
-    codes : ndarray (n,), int64
-        Index of the class.
-    weight : ndarray (n,), float32
-        Weight in the loss, 1 on average.
-    ages : ndarray (n,), float32, or None
-        Ages in years, for the validation error.
-    """
-
-    codes: np.ndarray
-    weight: np.ndarray
-    ages: np.ndarray | None = None
-
-    def take(self, rows: np.ndarray) -> Targets:
-        return Targets(**{name: values[rows] for name, values in self._fields()})
-
-    def tensors(self, rows: np.ndarray) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(values[rows]) for name, values in self._fields()}
-
-    def _fields(self) -> list[tuple[str, np.ndarray]]:
-        return [(name, values) for name, values in vars(self).items() if values is not None]
-
-
-class Rows(Dataset):
-    """Some rows of the activations and their targets.
-
-    Parameters
-    ----------
-    activations : ndarray (n_rows, ...)
-    rows : ndarray (n,), int
-        Where in it the images stand.
-    targets : Targets
-        Of those n images.
-    """
-
-    def __init__(self, activations: np.ndarray, rows: np.ndarray, targets: Targets):
-        self.activations = torch.from_numpy(activations)
-        self.rows = torch.from_numpy(rows)
-        self.targets = targets
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, selection: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """A whole batch in one gather, where a DataLoader would ask for it a sample a call."""
-        chosen = np.asarray(selection)
-        return self.activations.index_select(0, self.rows[chosen]), self.targets.tensors(chosen)
-
-
-def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
-    """A DataLoader's collate_fn for what is a batch already."""
-    return batch
-
-
-class WeightedCrossEntropy(nn.Module):
-    """Cross-entropy of the softmax against the true class (DEX, section 3.2)."""
-
-    def forward(self, logits: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        loss = nn.functional.cross_entropy(logits.float(), targets["codes"], reduction="none")
-        return (loss * targets["weight"]).mean()
-
-
-class SuffixNet(NeuralNet):
-    """A skorch net whose forward pass runs in mixed precision where that is faster."""
-
-    def __init__(self, *args: Any, autocast: torch.dtype | None = None, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.autocast = autocast
-
-    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
-        device = torch.device(self.device).type
-        with torch.autocast(device, self.autocast, enabled=self.autocast is not None):
-            return super().infer(x, **fit_params)
 
 
 def train_suffix(
@@ -123,6 +43,7 @@ def train_suffix(
     lr_gamma: float,
     early_stopping: bool | int,
     callbacks: list | None,
+    accelerate: bool,
     device: torch.device,
     precision: torch.dtype,
     verbose: int,
@@ -137,7 +58,14 @@ def train_suffix(
     train = Rows(activations, rows[~is_valid], targets.take(~is_valid))
     valid = Rows(activations, rows[is_valid], targets.take(is_valid))
 
-    own: list[tuple[str, Callback]] = [("diverged", StopIfDiverged())]
+    own: list[tuple[str, Callback]] = []
+    options: dict[str, Any] = {}
+    if accelerate:
+        accelerator = make_accelerator()
+        device = accelerator.device
+        own.append(("shared_loss", SharedLoss(accelerator)))
+        options = {"kind": AcceleratedNet, "accelerator": accelerator}
+    own.append(("diverged", StopIfDiverged()))
     if values is not None and targets.ages is not None:
         own.append(("age_error", AgeError(values.astype(np.float64))))
     # skorch steps the schedule when an epoch has ended: the first drop comes
@@ -156,56 +84,45 @@ def train_suffix(
     if verbose == 1:
         own.append(("bar", EpochBar()))
 
-    net = _make_net(
+    net = make_net(
         suffix,
         lr=lr,
         max_epochs=max_epochs,
         batch_size=batch_size,
         train_split=predefined_split(valid) if len(valid) else None,
         callbacks=[*own, *copy.deepcopy(list(callbacks or ()))],
-        callbacks__print_log=PrintLog() if verbose > 1 else None,
+        callbacks__print_log__sink=print if verbose > 1 else noop,
         device=str(device),
         autocast=precision if precision != torch.float32 else None,
         verbose=verbose,
+        **options,
         **_optimizer(optimizer, weight_decay, momentum, device),
     )
-    with _ctrl_c_raises():
+    with _ctrl_c_raises(), _few_threads(suffix):
         net.fit(train, None)
     # The last steps of all come after the last loss.
     sample = net.evaluation_step(train.__getitems__(list(range(min(len(train), 32)))))
     if not sample.isfinite().all():
         raise diverged(net)
-    history = net.history
-    net.history = type(history)(history)  # trimming empties it in place
-    _trim(net)
-    net.history = history
-    return net
+    trained = restore_net(suffix)
+    trained.history = net.history
+    return trained
 
 
-def restore_net(suffix: nn.Module) -> SuffixNet:
-    """A net for prediction around a suffix that is trained already."""
-    net = _make_net(suffix, callbacks=None).initialize()
-    _trim(net)
-    return net
+@contextlib.contextmanager
+def _few_threads(suffix: nn.Module) -> Iterator[None]:
+    """Train a small suffix on one thread, about as fast as on two.
 
-
-def _make_net(suffix: nn.Module, **options: Any) -> SuffixNet:
-    return SuffixNet(
-        lambda: suffix,  # given the instance itself, skorch would train a copy
-        criterion=WeightedCrossEntropy,
-        iterator_train__shuffle=True,
-        iterator_train__collate_fn=_whole,
-        iterator_valid__collate_fn=_whole,
-        predict_nonlinearity=nn.Softmax(dim=1),
-        **options,
-    )
-
-
-def _trim(net: SuffixNet) -> None:
-    net.trim_for_prediction()
-    net.module_.to("cpu")
-    net.module = None  # a lambda, which cannot be pickled
-    net.device = "cpu"
+    Fits side by side then take a processor each, and the sums of a fit come out
+    the same, to the bit, however many processors there are.
+    """
+    n_threads = torch.get_num_threads()
+    small = sum(parameter.numel() for parameter in suffix.parameters()) <= _SMALL
+    torch.set_num_threads(1 if small else n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @contextlib.contextmanager

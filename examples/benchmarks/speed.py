@@ -1,0 +1,382 @@
+"""What a grid search, a prediction and a training step cost.
+
+    pip install 'skage[dask]'
+    python examples/benchmarks/speed.py --data UTKFACE --weights vgg16_features.safetensors
+
+Everything is measured in one run on one machine, each search in a fresh process,
+and printed as it comes. The yardstick F is the time that VGG16's convolutions
+alone take over all images, decoded beforehand. On two cores it takes some two
+hours, most of it in VGG16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from joblib import parallel_config
+from PIL import Image
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from skorch import NeuralNetClassifier
+from torch import nn
+from torch.utils.data import Dataset
+from torchvision.models import vgg16
+
+from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage.datasets import load_utkface
+from skage.hardware import resolve_precision
+
+SIZE = 224
+GRID = {
+    "binner__n_bins": [10, 20, 50],
+    "binner__strategy": ["uniform", "balanced"],
+    "classifier__lr": [0.01, 0.02, 0.03],
+    "classifier__weight_decay": [0, 5e-4],
+}
+N_CANDIDATES, N_FOLDS, N_EPOCHS = 36, 5, 20
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+# --- skage -------------------------------------------------------------------
+
+
+def skage_model(weights: str, cache: str | None, **options) -> BinnedAgeRegressor:
+    defaults = {
+        "hidden_layer_sizes": (256,),
+        "n_components": 1024,
+        "lr": 0.02,
+        "batch_size": 128,
+        "max_epochs": N_EPOCHS,
+        "validation_fraction": 0,
+        "random_state": 0,
+    }
+    classifier = VGG16Classifier(weights=weights, feature_cache=cache, **defaults | options)
+    return BinnedAgeRegressor(classifier, AgeBinner(20))
+
+
+def search(task: dict) -> dict:
+    """One grid search in this process; what it found and how long it took."""
+    paths, ages, fold = read_data(Path(task["data"]), task["n_images"])
+    model = skage_model(task["weights"], task["cache"], **task["options"])
+    start = time.perf_counter()
+    found = GridSearchCV(
+        model,
+        task["grid"],
+        scoring="neg_mean_absolute_error",
+        cv=PredefinedSplit(fold),
+        n_jobs=task["n_jobs"],
+        refit=task["refit"],
+    )
+    with parallel_config(backend=task["backend"]):
+        found.fit(paths, ages)
+    return {
+        "seconds": time.perf_counter() - start,
+        "mae": -found.cv_results_["mean_test_score"].max(),
+        "params": found.cv_results_["params"][found.cv_results_["mean_test_score"].argmax()],
+        "scores": found.cv_results_["mean_test_score"].tolist(),
+    }
+
+
+def search_on_dask(task: dict) -> dict:
+    from dask.distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster):
+        return search(task)
+
+
+def memory(task: dict) -> dict:
+    """Largest anonymous memory of a fit and of a prediction, in bytes."""
+    paths = [str(path) for path in sorted(Path(task["folder"]).iterdir())][: task["n_images"]]
+    ages = np.random.default_rng(0).integers(1, 90, len(paths)).astype(float)
+    model = skage_model(task["weights"], None, image_size=32, n_components=64, max_epochs=2)
+    peaks = {}
+    for name, work in (("fit", lambda: model.fit(paths, ages)), ("predict", model.predict)):
+        done, seen = threading.Event(), [0]
+
+        def watch(done=done, seen=seen):
+            while not done.wait(0.05):
+                status = Path("/proc/self/status").read_text()
+                seen[0] = max(seen[0], int(status.split("RssAnon:")[1].split()[0]) * 1024)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        work() if name == "fit" else work(paths)
+        done.set()
+        watcher.join()
+        peaks[name] = seen[0]
+    return peaks
+
+
+# --- What skage is measured against ------------------------------------------
+
+
+class Faces(Dataset):
+    """The usual data set: an image a call, float32, channels first."""
+
+    def __init__(self, paths, codes):
+        self.paths, self.codes = paths, codes
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, i):
+        image = Image.open(self.paths[i]).convert("RGB").resize((SIZE, SIZE))
+        x = (np.asarray(image, np.float32) / 255 - MEAN) / STD
+        return torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1), int(self.codes[i])
+
+
+class PlainVGG16(nn.Module):
+    """VGG16 as one would write it, with a fresh head."""
+
+    def __init__(self, trainable="classifier"):
+        super().__init__()
+        self.features = vgg16(weights=None).features
+        self.features.requires_grad_(trainable == "all")
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(512 * 49, 256), nn.ReLU(), nn.Dropout(), nn.Linear(256, 20)
+        )
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def plain_net(trainable="classifier", **options) -> NeuralNetClassifier:
+    return NeuralNetClassifier(
+        PlainVGG16(trainable),
+        criterion=nn.CrossEntropyLoss,
+        classes=range(20),
+        optimizer=torch.optim.SGD,
+        optimizer__momentum=0.9,
+        lr=1e-3,
+        train_split=None,
+        verbose=0,
+        **options,
+    )
+
+
+def forward_seconds(pixels: np.ndarray, dtype: torch.dtype) -> float:
+    """Time of VGG16's convolutions alone, channels-last, over images in memory."""
+    features = vgg16(weights=None).features.eval()
+    features = features.to(dtype).to(memory_format=torch.channels_last)
+    batches = torch.from_numpy(pixels).permute(0, 3, 1, 2).split(8)
+    with torch.inference_mode():
+        features(batches[0].to(dtype))
+        start = time.perf_counter()
+        for batch in batches:
+            features(batch.to(dtype))
+        return time.perf_counter() - start
+
+
+# --- The run -----------------------------------------------------------------
+
+
+def read_data(folder: Path, n_images: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Paths, ages and duplicate-safe folds of some of the images."""
+    faces = load_utkface(folder)
+    with open(folder / "table.csv", newline="") as file:
+        fold = {row["file"]: int(row["fold"]) for row in csv.DictReader(file)}
+    order = np.random.default_rng(0).permutation(len(faces.data))[:n_images]
+    paths = [faces.data[i] for i in order]
+    return paths, faces.target[order], np.array([fold[Path(path).name] for path in paths])
+
+
+def decode(paths: list[str]) -> np.ndarray:
+    images = (Image.open(path).convert("RGB").resize((SIZE, SIZE)) for path in paths)
+    return np.stack([np.asarray(image) for image in images])
+
+
+def in_new_process(kind: str, **task) -> dict:
+    command = [sys.executable, __file__, "--task", json.dumps({"kind": kind, **task})]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def say(*words) -> None:
+    print(*words, flush=True)
+
+
+def measure_rates(paths, weights, dtype, repeats) -> dict[str, float]:
+    """Images a second: VGG16 alone, skage from files, a plain skorch loop."""
+    pixels = decode(paths)
+    ages = np.arange(len(paths)) % 20 * 4.0
+    model = skage_model(weights, None, n_components=None, max_epochs=1)
+    model.fit(paths[:40], ages[:40])
+    plain = plain_net().initialize()
+    found = {"forward": [], "skage": [], "plain": []}
+    for _ in range(repeats):
+        found["forward"].append(forward_seconds(pixels, dtype))
+        found["skage"].append(timed(lambda: model.predict(paths)))
+        found["plain"].append(timed(lambda: plain.predict_proba(Faces(paths, ages))))
+    say("seconds for", len(paths), "images:", found)
+    return {name: len(paths) / np.median(seconds) for name, seconds in found.items()}
+
+
+def measure_steps(paths, weights, n_epochs) -> tuple[float, float]:
+    """Seconds of a training step of all layers, 16 images: plain skorch, skage."""
+    paths, ages = paths[:16], np.arange(16) * 5.0
+    options = {"batch_size": 16, "max_epochs": n_epochs + 1}
+    plain = plain_net("all", **options).fit(Faces(paths, np.arange(16)), None)
+    model = skage_model(weights, None, trainable="all", n_components=None, **options)
+    history = model.fit(paths, ages).classifier_.history_
+    seconds = [[row["dur"] for row in rows[1:]] for rows in (list(plain.history), history)]
+    say("seconds a step, plain and skage:", seconds)
+    return float(np.median(seconds[0])), float(np.median(seconds[1]))
+
+
+def measure_plain_search(paths) -> tuple[float, float]:
+    """Seconds an image that plain skorch takes to train an epoch, and to score."""
+    codes = np.arange(len(paths)) % 20
+    net = plain_net(max_epochs=1, batch_size=16)
+    data = [(x, y) for x, y in (Faces(paths, codes)[i] for i in range(len(paths)))]
+    X = np.stack([x.numpy() for x, _ in data])
+    grid = GridSearchCV(net, {"lr": [1e-3]}, cv=2, refit=False, scoring="accuracy")
+    found = grid.fit(X, codes).cv_results_
+    half = len(paths) / 2
+    a_train = found["mean_fit_time"][0] / half
+    a_score = found["mean_score_time"][0] / half
+    say(f"plain skorch: {a_train:.3f} s an image and epoch, {a_score:.3f} s an image scored")
+    return a_train, a_score
+
+
+def fill_folder(folder: Path, paths: list[str], n_images: int) -> None:
+    """Files of different content: a JPEG may be followed by anything."""
+    for i in range(n_images):
+        data = Path(paths[i % len(paths)]).read_bytes()
+        (folder / f"{i:06}.jpg").write_bytes(data + i.to_bytes(4, "big"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of UTKFace with its table.csv")
+    parser.add_argument("--weights", default="imagenet", help="VGG16's, at least its convolutions")
+    parser.add_argument("--jobs", type=int, default=joblib.cpu_count(), help="of the searches")
+    parser.add_argument("--images", type=int, default=10**9, help="use so many only")
+    parser.add_argument("--forward", type=int, help="time F on so many, and scale it")
+    parser.add_argument("--growth", type=int, nargs="*", default=[1000, 2000, 4000])
+    parser.add_argument("--few", type=int, default=128, help="images of the short measurements")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", type=int, nargs=2, default=[2000, 20000])
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.task:
+        task = json.loads(options.task)
+        kinds = {"search": search, "dask": search_on_dask, "memory": memory}
+        print(json.dumps(kinds[task.pop("kind")](task)))
+        return
+
+    paths, ages, _ = read_data(options.data, options.images)
+    n, few = len(paths), paths[: options.few]
+    dtype = resolve_precision("auto", torch.device("cpu"))
+    say(f"{n} images, {torch.get_num_threads()} threads, {dtype}")
+    if dtype != torch.bfloat16:
+        say("This processor does not multiply bfloat16: F is float32, not bfloat16.")
+
+    n_forward = min(options.forward or n, n)
+    blocks = np.array_split(np.arange(n_forward), max(n_forward // 500, 1))
+    F = sum(forward_seconds(decode([paths[i] for i in block]), dtype) for block in blocks)
+    F *= n / n_forward
+    say(f"F: {F:.0f} s, {n / F:.2f} images/s (timed on {n_forward} images)")
+    rates = measure_rates(few, options.weights, dtype, options.repeats)
+    say("images/s:", rates)
+    steps = measure_steps(few, options.weights, options.repeats)
+    train, score = measure_plain_search(few[:64])
+
+    common = {
+        "data": str(options.data),
+        "weights": options.weights,
+        "backend": "loky",
+        "n_jobs": options.jobs,
+        "options": {},
+        "refit": True,
+        "grid": GRID,
+    }
+    growth = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in [*(g for g in options.growth if g < n), n]:
+            task = {**common, "n_images": size, "cache": f"{scratch}/{size}"}
+            cold, warm = in_new_process("search", **task), in_new_process("search", **task)
+            if cold["scores"] != warm["scores"]:
+                raise AssertionError("the warm search scored otherwise than the cold one")
+            growth.append((size, cold["seconds"], warm["seconds"]))
+            mae = warm["mae"]
+            say(f"{size} images: cold {growth[-1][1]:.0f} s, warm {growth[-1][2]:.0f} s,", end=" ")
+            say(f"best {warm['params']}, MAE {warm['mae']:.3f}")
+        # All activations, with the weight decay that suits them.
+        plain = {"n_components": None, "lr": 0.002, "weight_decay": 0.2}
+        grid = {"binner__n_bins": [20, 50], "decode": ["mean", "median"]}
+        reference = in_new_process(
+            "search", **{**task, "options": plain, "grid": grid, "refit": False}
+        )
+        say(f"without compression: MAE {reference['mae']:.3f}, {reference['params']}")
+
+        small = {**task, "n_images": min(size, 1500), "refit": False}
+        small["grid"] = {"binner__n_bins": [10, 20], "classifier__lr": [0.01, 0.02]}
+        one = in_new_process("search", **{**small, "n_jobs": 1})["scores"]
+        two = in_new_process("search", **{**small, "n_jobs": 2})["scores"]
+        dask = in_new_process("dask", **{**small, "backend": "dask"})["scores"]
+        say("scores with 1 and 2 processes and on Dask:", one, two, dask)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        fill_folder(Path(scratch), paths, max(options.memory))
+        few_images, many_images = (
+            in_new_process("memory", folder=scratch, weights=options.weights, n_images=count)
+            for count in options.memory
+        )
+    say("anonymous memory:", few_images, many_images)
+
+    _, cold, warm = growth[-1]
+    n_train = n * (N_FOLDS - 1) / N_FOLDS
+    n_fits = N_CANDIDATES * N_FOLDS
+    naive = n_fits * (N_EPOCHS * n_train * train + (n - n_train) * score) + N_EPOCHS * n * train
+    grown = {name: (many_images[name] - few_images[name]) / 1e6 for name in ("fit", "predict")}
+    slopes = [np.polyfit([g[0] for g in growth], [g[k] for g in growth], 1)[0] for k in (1, 2)]
+    rows = [
+        (f"F, {str(dtype)[6:]}", f"{F:.0f} s", "the yardstick"),
+        ("cold grid search and refit", f"{cold:.0f} s, {cold / F:.2f} F", "<= 3 F"),
+        ("warm grid search and refit", f"{warm:.0f} s, {warm / F:.2f} F", "<= 2 F"),
+        (
+            "MAE of its best, years",
+            f"{mae:.2f}, without compression {reference['mae']:.2f}",
+            "within 0.15",
+        ),
+        ("plain skorch, extrapolated", f"{naive:.3g} s, {naive / cold:.0f} x cold", ">= 1000 x"),
+        (
+            "predict from files",
+            f"{rates['skage']:.2f} images/s, {rates['skage'] / rates['forward']:.2f} of F's, "
+            f"{rates['skage'] / rates['plain']:.2f} x plain",
+            ">= 0.9, >= 2.5 x",
+        ),
+        ("training step, all layers", f"{steps[0] / steps[1]:.2f} x plain", ">= 2 x"),
+        ("anonymous memory, fit", f"{grown['fit']:+.0f} MB", "<= 200 MB"),
+        ("anonymous memory, predict", f"{grown['predict']:+.0f} MB", "<= 200 MB"),
+        ("scores of 1, 2 processes, Dask", "equal" if one == two == dask else "differ", "equal"),
+    ]
+    say("\n| figure | measured | target |\n|---|---|---|")
+    for row in rows:
+        say("|", " | ".join(row), "|")
+    say("\n| images | cold, s | warm, s |\n|---:|---:|---:|")
+    for size, *seconds in growth:
+        say(f"| {size} | {seconds[0]:.0f} | {seconds[1]:.0f} |")
+    say(f"| slope, ms an image | {1e3 * slopes[0]:.0f} | {1e3 * slopes[1]:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The skorch net of the suffix, and how it is fed with contiguous blocks of activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+
+@dataclass
+class Targets:
+    """What the network learns from, a row an image.
+
+    Parameters
+    ----------
+    codes : ndarray (n,), int64
+        Index of the class.
+    weight : ndarray (n,), float32
+        Weight in the loss, 1 on average.
+    ages : ndarray (n,), float32, or None
+        Ages in years, for the validation error.
+    """
+
+    codes: np.ndarray
+    weight: np.ndarray
+    ages: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Targets:
+        return Targets(**{name: values[rows] for name, values in self._fields()})
+
+    def tensors(self, rows: np.ndarray) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(values[rows]) for name, values in self._fields()}
+
+    def _fields(self) -> list[tuple[str, np.ndarray]]:
+        return [(name, values) for name, values in vars(self).items() if values is not None]
+
+
+class Rows(Dataset):
+    """Some rows of the activations and their targets.
+
+    Parameters
+    ----------
+    activations : ndarray (n_rows, ...)
+    rows : ndarray (n,), int
+        Where in it the images stand.
+    targets : Targets
+        Of those n images.
+    """
+
+    def __init__(self, activations: np.ndarray, rows: np.ndarray, targets: Targets):
+        self.activations = torch.from_numpy(activations)
+        self.rows = torch.from_numpy(rows)
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, selection: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A whole batch in one gather, where a DataLoader would ask for it a sample a call."""
+        chosen = np.asarray(selection)
+        return self.activations.index_select(0, self.rows[chosen]), self.targets.tensors(chosen)
+
+
+def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """A DataLoader's collate_fn for what is a batch already."""
+    return batch
+
+
+class WeightedCrossEntropy(nn.Module):
+    """Cross-entropy of the softmax against the true class (DEX, section 3.2)."""
+
+    def forward(self, logits: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        loss = nn.functional.cross_entropy(logits.float(), targets["codes"], reduction="none")
+        return (loss * targets["weight"]).mean()
+
+
+class SuffixNet(NeuralNet):
+    """A skorch net whose forward pass runs in mixed precision where that is faster."""
+
+    def __init__(self, *args: Any, autocast: torch.dtype | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.autocast = autocast
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        device = torch.device(self.device).type
+        with torch.autocast(device, self.autocast, enabled=self.autocast is not None):
+            return super().infer(x, **fit_params)
+
+
+def restore_net(suffix: nn.Module) -> SuffixNet:
+    """A net for prediction, on the CPU, around a suffix that is trained already."""
+    net = make_net(suffix, callbacks=None).initialize()
+    net.trim_for_prediction()
+    net.module = None  # a lambda, which cannot be pickled
+    return net
+
+
+def make_net(suffix: nn.Module, kind: type[SuffixNet] = SuffixNet, **options: Any) -> SuffixNet:
+    """A net around `suffix` itself, of the given kind."""
+    return kind(
+        lambda: suffix,  # given the instance itself, skorch would train a copy
+        criterion=WeightedCrossEntropy,
+        iterator_train__shuffle=True,
+        iterator_train__collate_fn=_whole,
+        iterator_valid__collate_fn=_whole,
+        predict_nonlinearity=nn.Softmax(dim=1),
+        **options,
+    )

@@ -1,0 +1,56 @@
+"""Training in several processes at once, through skorch's support for accelerate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.hf import AccelerateMixin
+from torch.utils.data import Dataset
+
+from .net import SuffixNet
+
+
+def make_accelerator() -> Any:
+    """What connects the processes that `accelerate launch` or `torchrun` has started.
+
+    Raises
+    ------
+    ImportError
+        If Hugging Face's accelerate is not installed.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import DataLoaderConfiguration
+    except ImportError as error:
+        raise ImportError(
+            "accelerate=True needs an extra: pip install 'skage[accelerate]'"
+        ) from error
+    # A batch is what the user asked for, split among the processes; skorch moves it.
+    return Accelerator(
+        device_placement=False, dataloader_config=DataLoaderConfiguration(split_batches=True)
+    )
+
+
+class AcceleratedNet(AccelerateMixin, SuffixNet):
+    """A `SuffixNet` whose every process trains on its share of each batch."""
+
+    def get_iterator(self, dataset: Dataset, training: bool = False) -> Any:
+        if training:
+            return super().get_iterator(dataset, training=True)
+        # Every process validates on all images, so that all stop at the same epoch.
+        return super(AccelerateMixin, self).get_iterator(dataset, training=False)
+
+
+class SharedLoss(Callback):
+    """The training loss of all processes in place of one's own."""
+
+    def __init__(self, accelerator: Any):
+        self.accelerator = accelerator
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        own = torch.tensor(net.history[-1]["train_loss"], device=self.accelerator.device)
+        shared = self.accelerator.reduce(own, reduction="mean")
+        net.history.record("train_loss", shared.item())
