@@ -4,7 +4,7 @@
     python examples/benchmarks/speed.py --data UTKFACE --weights vgg16_features.safetensors
 
 Everything is measured in one run on one machine, each search in a fresh process,
-and printed as it comes. The yardstick F is the time that VGG16's convolutions
+and printed as it comes; --size 32 --images 1000 makes a quick trial. The yardstick F is the time that VGG16's convolutions
 alone take over all images, decoded beforehand. On two cores it takes some two
 hours, most of it in VGG16.
 """
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from joblib import parallel_config
 from PIL import Image
-from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.model_selection import GridSearchCV, KFold, PredefinedSplit
 from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import Dataset
@@ -37,7 +37,6 @@ from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 from skage.datasets import load_utkface
 from skage.hardware import resolve_precision
 
-SIZE = 224
 GRID = {
     "binner__n_bins": [10, 20, 50],
     "binner__strategy": ["uniform", "balanced"],
@@ -54,7 +53,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def skage_model(weights: str, cache: str | None, **options) -> BinnedAgeRegressor:
     defaults = {
         "hidden_layer_sizes": (256,),
-        "n_components": 1024,
+        "n_components": 512,
         "lr": 0.02,
         "batch_size": 128,
         "max_epochs": N_EPOCHS,
@@ -125,14 +124,14 @@ def memory(task: dict) -> dict:
 class Faces(Dataset):
     """The usual data set: an image a call, float32, channels first."""
 
-    def __init__(self, paths, codes):
-        self.paths, self.codes = paths, codes
+    def __init__(self, paths, codes, size):
+        self.paths, self.codes, self.size = paths, codes, size
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, i):
-        image = Image.open(self.paths[i]).convert("RGB").resize((SIZE, SIZE))
+        image = Image.open(self.paths[i]).convert("RGB").resize((self.size, self.size))
         x = (np.asarray(image, np.float32) / 255 - MEAN) / STD
         return torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1), int(self.codes[i])
 
@@ -140,21 +139,22 @@ class Faces(Dataset):
 class PlainVGG16(nn.Module):
     """VGG16 as one would write it, with a fresh head."""
 
-    def __init__(self, trainable="classifier"):
+    def __init__(self, size, trainable="classifier"):
         super().__init__()
+        n_inputs = 512 * (size // 32) ** 2
         self.features = vgg16(weights=None).features
         self.features.requires_grad_(trainable == "all")
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(512 * 49, 256), nn.ReLU(), nn.Dropout(), nn.Linear(256, 20)
+            nn.Flatten(), nn.Linear(n_inputs, 256), nn.ReLU(), nn.Dropout(), nn.Linear(256, 20)
         )
 
     def forward(self, x):
         return self.head(self.features(x))
 
 
-def plain_net(trainable="classifier", **options) -> NeuralNetClassifier:
+def plain_net(size, trainable="classifier", **options) -> NeuralNetClassifier:
     return NeuralNetClassifier(
-        PlainVGG16(trainable),
+        PlainVGG16(size, trainable),
         criterion=nn.CrossEntropyLoss,
         classes=range(20),
         optimizer=torch.optim.SGD,
@@ -192,8 +192,8 @@ def read_data(folder: Path, n_images: int) -> tuple[list[str], np.ndarray, np.nd
     return paths, faces.target[order], np.array([fold[Path(path).name] for path in paths])
 
 
-def decode(paths: list[str]) -> np.ndarray:
-    images = (Image.open(path).convert("RGB").resize((SIZE, SIZE)) for path in paths)
+def decode(paths: list[str], size: int) -> np.ndarray:
+    images = (Image.open(path).convert("RGB").resize((size, size)) for path in paths)
     return np.stack([np.asarray(image) for image in images])
 
 
@@ -213,41 +213,42 @@ def say(*words) -> None:
     print(*words, flush=True)
 
 
-def measure_rates(paths, weights, dtype, repeats) -> dict[str, float]:
+def measure_rates(paths, weights, size, dtype, repeats) -> dict[str, float]:
     """Images a second: VGG16 alone, skage from files, a plain skorch loop."""
-    pixels = decode(paths)
+    pixels = decode(paths, size)
     ages = np.arange(len(paths)) % 20 * 4.0
-    model = skage_model(weights, None, n_components=None, max_epochs=1)
+    model = skage_model(weights, None, n_components=None, max_epochs=1, image_size=size)
     model.fit(paths[:40], ages[:40])
-    plain = plain_net().initialize()
+    plain = plain_net(size).initialize()
     found = {"forward": [], "skage": [], "plain": []}
     for _ in range(repeats):
         found["forward"].append(forward_seconds(pixels, dtype))
         found["skage"].append(timed(lambda: model.predict(paths)))
-        found["plain"].append(timed(lambda: plain.predict_proba(Faces(paths, ages))))
+        found["plain"].append(timed(lambda: plain.predict_proba(Faces(paths, ages, size))))
     say("seconds for", len(paths), "images:", found)
     return {name: len(paths) / np.median(seconds) for name, seconds in found.items()}
 
 
-def measure_steps(paths, weights, n_epochs) -> tuple[float, float]:
+def measure_steps(paths, weights, size, n_epochs) -> tuple[float, float]:
     """Seconds of a training step of all layers, 16 images: plain skorch, skage."""
     paths, ages = paths[:16], np.arange(16) * 5.0
     options = {"batch_size": 16, "max_epochs": n_epochs + 1}
-    plain = plain_net("all", **options).fit(Faces(paths, np.arange(16)), None)
-    model = skage_model(weights, None, trainable="all", n_components=None, **options)
+    plain = plain_net(size, "all", **options).fit(Faces(paths, np.arange(16), size), None)
+    options |= {"trainable": "all", "n_components": None, "image_size": size}
+    model = skage_model(weights, None, **options)
     history = model.fit(paths, ages).classifier_.history_
     seconds = [[row["dur"] for row in rows[1:]] for rows in (list(plain.history), history)]
     say("seconds a step, plain and skage:", seconds)
     return float(np.median(seconds[0])), float(np.median(seconds[1]))
 
 
-def measure_plain_search(paths) -> tuple[float, float]:
+def measure_plain_search(paths, size) -> tuple[float, float]:
     """Seconds an image that plain skorch takes to train an epoch, and to score."""
     codes = np.arange(len(paths)) % 20
-    net = plain_net(max_epochs=1, batch_size=16)
-    data = [(x, y) for x, y in (Faces(paths, codes)[i] for i in range(len(paths)))]
-    X = np.stack([x.numpy() for x, _ in data])
-    grid = GridSearchCV(net, {"lr": [1e-3]}, cv=2, refit=False, scoring="accuracy")
+    net = plain_net(size, max_epochs=1, batch_size=16)
+    data = Faces(paths, codes, size)
+    X = np.stack([data[i][0].numpy() for i in range(len(paths))])
+    grid = GridSearchCV(net, {"lr": [1e-3]}, cv=KFold(2), refit=False, scoring="accuracy")
     found = grid.fit(X, codes).cv_results_
     half = len(paths) / 2
     a_train = found["mean_fit_time"][0] / half
@@ -267,6 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of UTKFace with its table.csv")
     parser.add_argument("--weights", default="imagenet", help="VGG16's, at least its convolutions")
+    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
     parser.add_argument("--jobs", type=int, default=joblib.cpu_count(), help="of the searches")
     parser.add_argument("--images", type=int, default=10**9, help="use so many only")
     parser.add_argument("--forward", type=int, help="time F on so many, and scale it")
@@ -282,7 +284,7 @@ def main() -> None:
         print(json.dumps(kinds[task.pop("kind")](task)))
         return
 
-    paths, ages, _ = read_data(options.data, options.images)
+    paths, _, _ = read_data(options.data, options.images)
     n, few = len(paths), paths[: options.few]
     dtype = resolve_precision("auto", torch.device("cpu"))
     say(f"{n} images, {torch.get_num_threads()} threads, {dtype}")
@@ -291,20 +293,22 @@ def main() -> None:
 
     n_forward = min(options.forward or n, n)
     blocks = np.array_split(np.arange(n_forward), max(n_forward // 500, 1))
-    F = sum(forward_seconds(decode([paths[i] for i in block]), dtype) for block in blocks)
+    F = sum(
+        forward_seconds(decode([paths[i] for i in block], options.size), dtype) for block in blocks
+    )
     F *= n / n_forward
     say(f"F: {F:.0f} s, {n / F:.2f} images/s (timed on {n_forward} images)")
-    rates = measure_rates(few, options.weights, dtype, options.repeats)
+    rates = measure_rates(few, options.weights, options.size, dtype, options.repeats)
     say("images/s:", rates)
-    steps = measure_steps(few, options.weights, options.repeats)
-    train, score = measure_plain_search(few[:64])
+    steps = measure_steps(few, options.weights, options.size, options.repeats)
+    train, score = measure_plain_search(few[:64], options.size)
 
     common = {
         "data": str(options.data),
         "weights": options.weights,
         "backend": "loky",
         "n_jobs": options.jobs,
-        "options": {},
+        "options": {"image_size": options.size},
         "refit": True,
         "grid": GRID,
     }
@@ -320,8 +324,8 @@ def main() -> None:
             say(f"{size} images: cold {growth[-1][1]:.0f} s, warm {growth[-1][2]:.0f} s,", end=" ")
             say(f"best {warm['params']}, MAE {warm['mae']:.3f}")
         # All activations, with the weight decay that suits them.
-        plain = {"n_components": None, "lr": 0.002, "weight_decay": 0.2}
-        grid = {"binner__n_bins": [20, 50], "decode": ["mean", "median"]}
+        plain = {**task["options"], "n_components": None, "lr": 0.002, "weight_decay": 0.2}
+        grid = {"binner__n_bins": [50], "decode": ["mean", "median"]}
         reference = in_new_process(
             "search", **{**task, "options": plain, "grid": grid, "refit": False}
         )
