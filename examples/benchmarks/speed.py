@@ -4,9 +4,9 @@
     python examples/benchmarks/speed.py --data UTKFACE --weights vgg16_features.safetensors
 
 Everything is measured in one run on one machine, each search in a fresh process,
-and printed as it comes; --size 32 --images 1000 makes a quick trial. The yardstick F is the time that VGG16's convolutions
-alone take over all images, decoded beforehand. On two cores it takes some two
-hours, most of it in VGG16.
+and printed as it comes; --size 32 --images 1500 makes a quick trial. The yardstick F
+is the time that VGG16's convolutions alone take over all images, decoded
+beforehand. On two cores it takes some two hours, most of it in VGG16.
 """
 
 from __future__ import annotations
@@ -230,11 +230,11 @@ def measure_rates(paths, weights, size, dtype, repeats) -> dict[str, float]:
 
 
 def measure_steps(paths, weights, size, n_epochs) -> tuple[float, float]:
-    """Seconds of a training step of all layers, 16 images: plain skorch, skage."""
-    paths, ages = paths[:16], np.arange(16) * 5.0
-    options = {"batch_size": 16, "max_epochs": n_epochs + 1}
-    plain = plain_net(size, "all", **options).fit(Faces(paths, np.arange(16), size), None)
-    options |= {"trainable": "all", "n_components": None, "image_size": size}
+    """Seconds of a training step of all layers, 20 images: plain skorch, skage."""
+    paths, ages = paths[:20], np.arange(20) * 4.0
+    options = {"batch_size": 20, "max_epochs": n_epochs + 1}
+    plain = plain_net(size, "all", **options).fit(Faces(paths, np.arange(20), size), None)
+    options |= {"trainable": "all", "n_components": None, "image_size": size, "lr": 1e-4}
     model = skage_model(weights, None, **options)
     history = model.fit(paths, ages).classifier_.history_
     seconds = [[row["dur"] for row in rows[1:]] for rows in (list(plain.history), history)]
@@ -293,9 +293,9 @@ def main() -> None:
 
     n_forward = min(options.forward or n, n)
     blocks = np.array_split(np.arange(n_forward), max(n_forward // 500, 1))
-    F = sum(
-        forward_seconds(decode([paths[i] for i in block], options.size), dtype) for block in blocks
-    )
+    F = 0.0
+    for block in blocks:
+        F += forward_seconds(decode([paths[i] for i in block], options.size), dtype)
     F *= n / n_forward
     say(f"F: {F:.0f} s, {n / F:.2f} images/s (timed on {n_forward} images)")
     rates = measure_rates(few, options.weights, options.size, dtype, options.repeats)
