@@ -321,8 +321,8 @@ def main() -> None:
                 raise AssertionError("the warm search scored otherwise than the cold one")
             growth.append((size, cold["seconds"], warm["seconds"]))
             mae = warm["mae"]
-            say(f"{size} images: cold {growth[-1][1]:.0f} s, warm {growth[-1][2]:.0f} s,", end=" ")
-            say(f"best {warm['params']}, MAE {warm['mae']:.3f}")
+            say(f"{size} images: cold {growth[-1][1]:.0f} s, warm {growth[-1][2]:.0f} s")
+            say(f"  best {warm['params']}, MAE {warm['mae']:.3f}")
         # All activations, with the weight decay that suits them.
         plain = {**task["options"], "n_components": None, "lr": 0.002, "weight_decay": 0.2}
         grid = {"binner__n_bins": [50], "decode": ["mean", "median"]}
