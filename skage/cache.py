@@ -246,8 +246,8 @@ def iter_activations(
         while batch := [result for _, result in zip(range(_CHUNK), results, strict=False)]:
             errors = [result for result in batch if isinstance(result, ImageError)]
             good = [result for result in batch if isinstance(result, _Read)]
-            for r in good:  # another process may have computed it since it was read
-                if r.known is None and store is not None:
+            for r in good:  # it may have been computed since it was read, here or elsewhere
+                if r.known is None:
                     r.known = known(r.key)
             yield Chunk(
                 [r.position for r in good],

@@ -71,10 +71,13 @@ def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, T
     return batch
 
 
-class WeightedCrossEntropy(nn.Module):
-    """Cross-entropy of the softmax against the true class (DEX, section 3.2)."""
+class WeightedCrossEntropy:
+    """Cross-entropy of the softmax against the true class (DEX, section 3.2).
 
-    def forward(self, logits: Tensor, targets: dict[str, Tensor]) -> Tensor:
+    No torch module, since it has no parameters: accelerate would try to share them.
+    """
+
+    def __call__(self, logits: Tensor, targets: dict[str, Tensor]) -> Tensor:
         loss = nn.functional.cross_entropy(logits.float(), targets["codes"], reduction="none")
         return (loss * targets["weight"]).mean()
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from .net import SuffixNet
 
 
-def make_accelerator() -> Any:
+def make_accelerator(device: torch.device) -> Any:
     """What connects the processes that `accelerate launch` or `torchrun` has started.
 
     Raises
@@ -30,7 +30,9 @@ def make_accelerator() -> Any:
         ) from error
     # A batch is what the user asked for, split among the processes; skorch moves it.
     return Accelerator(
-        device_placement=False, dataloader_config=DataLoaderConfiguration(split_batches=True)
+        cpu=device.type == "cpu",
+        device_placement=False,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
 
 

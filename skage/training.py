@@ -61,7 +61,7 @@ def train_suffix(
     own: list[tuple[str, Callback]] = []
     options: dict[str, Any] = {}
     if accelerate:
-        accelerator = make_accelerator()
+        accelerator = make_accelerator(device)
         device = accelerator.device
         own.append(("shared_loss", SharedLoss(accelerator)))
         options = {"kind": AcceleratedNet, "accelerator": accelerator}

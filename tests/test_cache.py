@@ -1,11 +1,17 @@
+import json
 import os
 import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from skage import cache, network
+from skage import cache, images, network
 from skage.images import ImageError
 from skage.store import open_store
 
@@ -32,8 +38,8 @@ def calls(prefix, monkeypatch):
     return seen
 
 
-def activations(images, prefix, **options):
-    found = cache.collect_activations(images, prefix, **options)
+def activations(X, prefix, **options):
+    found = cache.collect_activations(X, prefix, **options)
     return found.array[found.rows]
 
 
@@ -84,24 +90,6 @@ def test_a_damaged_entry_is_computed_again(paths, prefix, calls, tmp_path):
     assert sum(calls) == 3
 
 
-def test_a_store_that_fails_warns_once_and_the_work_goes_on(paths, prefix, tmp_path):
-    (tmp_path / "activations.sqlite").write_bytes(b"not a database" * 1000)
-    with (
-        pytest.warns(UserWarning, match="feature cache in .* cannot be used") as caught,
-        open_store(tmp_path) as store,
-    ):
-        found = activations(paths, prefix, store=store)
-    assert len(caught) == 1
-    assert len(found) == len(paths)
-
-
-def test_auto_is_the_users_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with open_store("auto") as store:
-        assert os.path.isdir(store.folder)
-        assert "skage" in store.folder
-
-
 def test_unreadable_images_raise_or_are_reported(paths, prefix):
     X = [paths[0], "missing.jpg", paths[1]]
     with pytest.raises(ImageError, match=r"missing.jpg \(item 1\)"):
@@ -125,3 +113,68 @@ def test_one_image_twice_is_computed_once(paths, prefix, calls):
     assert calls == [1]
     assert len(found) == 5
     assert (found == found[0]).all()
+
+
+def test_fits_of_a_process_share_what_one_of_them_has_read(paths, prefix, calls, tmp_path):
+    pool = cache.shared_pool(prefix)
+    with open_store(tmp_path) as store:
+        first = cache.collect_activations(paths[:30], prefix, store=store, pool=pool)
+        calls.clear()
+        second = cache.collect_activations(paths[10:], prefix, store=store, pool=pool)
+    assert sum(calls) == 10
+    assert (second.rows[:20] == first.rows[10:]).all()
+    assert cache.shared_pool(prefix) is pool
+    assert (first.array == second.array[:30]).all()
+
+
+def test_threads_that_share_a_pool_compute_each_image_once(paths, prefix, calls):
+    pool = cache.ActivationPool()
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [
+            threads.submit(cache.collect_activations, paths[:i] * 2, prefix, pool=pool)
+            for i in (40, 20, 30, 40)
+        ]
+        found = [job.result() for job in jobs]
+    assert sum(calls) == 40
+    assert (found[0].rows[:20] == found[1].rows[:20]).all()
+
+
+def test_a_chunk_that_another_process_has_stored_meanwhile_is_not_computed(
+    faces, prefix, calls, tmp_path
+):
+    pictures = list(faces.data)
+    with open_store(tmp_path) as store, open_store(tmp_path) as other:
+        chunks = cache.iter_activations(pictures, prefix, store=store, n_jobs=1)
+        next(chunks)  # the rest is read ahead by now
+        cache.collect_activations(pictures, prefix, store=other)
+        calls.clear()
+        assert sum(len(chunk.positions) for chunk in chunks) == 8
+    assert calls == []
+
+
+def test_a_file_that_changes_is_read_anew(prefix, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_SETTLED", 0)
+    path = tmp_path / "face.png"
+    pool = cache.ActivationPool()
+    found = []
+    for grey in (50, 200):
+        Image.new("RGB", (32, 32), (grey, 0, 0)).save(path)
+        for _ in range(2):
+            found.append(activations([path], prefix, pool=pool)[0])
+    assert (found[0] == found[1]).all()
+    assert (found[2] == found[3]).all()
+    assert (found[0] != found[2]).any()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children")
+def test_killed_at_any_moment_a_store_holds_nothing_wrong(tmp_path):
+    script = Path(__file__).with_name("kill.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, script, tmp_path], env=environment, capture_output=True, check=True
+    )
+    result = json.loads(run.stdout)
+    assert result["wrong"] == 0
+    assert result["n_cut_short"] == 50
+    # What the killed had not stored yet is computed again: a chunk each at most.
+    assert 2600 < result["n_computed"] <= 2600 + 50 * 32

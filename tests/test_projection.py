@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skage import projection
+from skage.cache import Collected
+from skage.projection import find_projection
+from skage.store import open_store
+
+CPU = torch.device("cpu")
+
+
+def collected(array):
+    keys = [row.tobytes() for row in array]
+    return Collected(array, np.arange(len(array)), keys, np.arange(len(array)))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known(monkeypatch):
+    monkeypatch.setattr(projection, "_kept", type(projection._kept)())
+
+
+@pytest.fixture
+def images():
+    """60 rows of 40 numbers, nearly all of whose variance lies in 5 directions."""
+    rng = np.random.default_rng(0)
+    rows = 10 * rng.normal(size=(60, 5)) @ rng.normal(size=(5, 40)) + rng.normal(size=(60, 40)) + 3
+    return collected(rows.astype(np.float16))
+
+
+def test_the_variance_is_kept(images):
+    everything = np.ones(60, dtype=bool)
+    found = find_projection(images, everything, 5, CPU)
+    centred = images.array.astype(float) - images.array.astype(float).mean(axis=0)
+    inside = centred @ found.components.astype(float)
+    assert (inside**2).sum() > 0.98 * (centred**2).sum()
+    assert found.rows.shape == (60, 5)
+    assert np.square(found.rows.astype(float)).mean() == pytest.approx(1, rel=1e-2)
+
+
+def test_images_that_are_held_out_teach_it_nothing(images):
+    is_training = np.arange(60) < 40
+    first = find_projection(images, is_training, 5, CPU)
+    changed = images.array.copy()
+    changed[40:] = 100 * changed[40:, ::-1]
+    second = find_projection(collected(changed), is_training, 5, CPU)
+    assert (first.components == second.components).all()
+    assert (first.mean == second.mean).all()
+    assert first.scale == second.scale
+    assert (first.rows[40:] != second.rows[40:]).any()
+
+
+@pytest.mark.parametrize("hidden", [(6,), ()])
+def test_folded_layers_do_to_activations_what_they_did_to_compressed_ones(images, hidden):
+    found = find_projection(images, np.ones(60, dtype=bool), 5, CPU)
+    sizes = [5, *hidden, 3]
+    layers = [nn.Dropout(0.5)]
+    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(n_in, n_out), nn.Tanh()]
+    layers = nn.Sequential(*layers).eval()
+    before = layers(torch.from_numpy(found.rows).float())
+    found.fold_into(layers)
+    after = layers(torch.from_numpy(images.array).float())
+    assert after.detach().numpy() == pytest.approx(before.detach().numpy(), abs=5e-3)
+
+
+def test_it_is_learned_once_for_all_processes_that_share_a_store(images, tmp_path, monkeypatch):
+    calls, learn = [], projection._learn
+    monkeypatch.setattr(projection, "_learn", lambda *args: calls.append(1) or learn(*args))
+    training = np.arange(60) < 50
+    with open_store(tmp_path) as store:
+        first = find_projection(images, training, 5, CPU, store=store)
+        again = find_projection(images, training, 5, CPU, store=store)
+        assert again is first
+        projection._kept.clear()  # as in another process
+        third = find_projection(images, training, 5, CPU, store=store)
+        assert len(calls) == 1
+        for name in ("mean", "components", "rows"):
+            assert (getattr(first, name) == getattr(third, name)).all()
+        assert first.scale == third.scale
+        find_projection(images, ~training, 5, CPU, store=store)
+        find_projection(images, training, 6, CPU, store=store)
+        assert len(calls) == 3
+
+
+@pytest.mark.parametrize(("n_components", "n_training"), [(41, 60), (11, 10)])
+def test_more_components_than_data_is_a_clear_error(images, n_components, n_training):
+    with pytest.raises(ValueError, match=f"n_components={n_components} is more than"):
+        find_projection(images, np.arange(60) < n_training, n_components, CPU)

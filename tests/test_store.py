@@ -1,0 +1,160 @@
+import multiprocessing
+import sqlite3
+import warnings
+
+import pytest
+
+from skage import store
+from skage.store import FeatureStore, clear_store, open_existing, open_store
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_told(monkeypatch):
+    monkeypatch.setattr(store, "_warned", set())
+
+
+def key(i):
+    return i.to_bytes(20, "big")
+
+
+def content(i, size=50_000):
+    return i.to_bytes(2, "big") * (size // 2)
+
+
+def test_entries_outlive_the_process_that_made_them(tmp_path):
+    with open_store(tmp_path / "new" / "folder") as first:
+        first.put({key(i): content(i) for i in range(5)}, "numbers")
+    with open_store(tmp_path / "new" / "folder") as second:
+        assert [second.get(key(i)) for i in range(5)] == [content(i) for i in range(5)]
+        assert second.get(key(9)) is None
+        (holding,) = second.holdings()
+        assert (holding.label, holding.n_entries, holding.n_bytes) == ("numbers", 5, 250_000)
+
+
+def test_a_damaged_entry_counts_as_absent_until_it_is_stored_again(tmp_path):
+    with open_store(tmp_path) as entries:
+        entries.put({key(i): content(i) for i in range(3)})
+    database = sqlite3.connect(tmp_path / "activations.sqlite")
+    with database:
+        database.execute("UPDATE content SET data = zeroblob(50000) WHERE id = 2")
+    database.close()
+    with open_store(tmp_path) as entries:
+        assert [entries.get(key(i)) is None for i in range(3)] == [False, True, False]
+        entries.put({key(1): content(1)})
+        assert entries.get(key(1)) == content(1)
+        assert entries.holdings()[0].n_entries == 3
+
+
+def test_the_entries_not_used_for_longest_go(tmp_path, monkeypatch):
+    now = [1_000_000]
+    monkeypatch.setattr(store.time, "time", lambda: now[0])
+    with open_store(tmp_path) as entries:
+        entries.put({key(i): content(i) for i in range(40)})
+        now[0] += 10_000
+        for i in range(10):
+            entries.get(key(i))
+    now[0] += 10_000
+    with open_store(tmp_path) as entries:
+        entries.limit = 2_000_000
+        entries.put({key(i): content(i) for i in range(40, 55)})
+        assert entries.n_bytes <= 2_000_000
+        there = [i for i in range(55) if entries.get(key(i)) is not None]
+    assert set(there) >= {*range(10), *range(40, 55)}
+    with open_store(tmp_path) as entries:
+        assert entries.limit == 2_000_000  # for whoever comes next
+
+
+def test_a_store_smaller_than_the_work_says_so_once(tmp_path):
+    with open_store(tmp_path) as entries:
+        entries.limit = 500_000
+        with pytest.warns(UserWarning, match=r"smaller \(0.0005 GB\)") as caught:
+            for i in range(100):
+                entries.put({key(i): content(i)})
+        assert len(caught) == 1
+        assert entries.get(key(99)) == content(99)
+        assert entries.n_bytes < 700_000
+
+
+def _fill(folder, start):
+    with open_store(folder) as entries:
+        for i in range(start, start + 200):
+            entries.put({key(i): content(i)})
+            entries.get(key(i // 2))
+
+
+def test_processes_write_and_read_at_once(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=_fill, args=(tmp_path, start)) for start in (0, 100, 200)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    with open_store(tmp_path) as entries:
+        assert all(entries.get(key(i)) == content(i) for i in range(400))
+
+
+def test_a_full_disk_warns_once_and_what_is_there_stays(tmp_path):
+    with open_store(tmp_path) as entries:
+        entries.put({key(0): content(0)})
+        entries._db.execute("PRAGMA max_page_count = 20")  # as if no more room were there
+        with pytest.warns(UserWarning, match="full") as caught:
+            for i in range(1, 20):
+                entries.put({key(i): content(i)})
+        assert len(caught) == 1
+        assert entries.get(key(0)) == content(0)
+
+
+def test_a_folder_that_cannot_be_made_warns_once(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="cannot be used") as caught:
+        for _ in range(3):
+            with open_store(tmp_path / "file" / "cache") as entries:
+                entries.put({key(0): content(0)})
+                assert entries.get(key(0)) is None
+    assert len(caught) == 1
+
+
+def test_a_store_of_another_layout_is_emptied(tmp_path):
+    database = sqlite3.connect(tmp_path / "activations.sqlite")
+    with database:
+        database.execute("CREATE TABLE entry (key BLOB)")
+    database.close()
+    with open_store(tmp_path) as entries:
+        entries.put({key(0): content(0)})
+        assert entries.get(key(0)) == content(0)
+
+
+def test_clear_empties_a_store_that_others_have_open(tmp_path):
+    with open_store(tmp_path) as entries:
+        entries.put({key(i): content(i) for i in range(20)})
+        assert clear_store(tmp_path) > 0
+        assert entries.get(key(0)) is None
+        entries.put({key(0): content(0)})
+        assert entries.get(key(0)) == content(0)
+    assert (tmp_path / "activations.sqlite").stat().st_size < 400_000
+
+
+def test_clear_removes_a_broken_file(tmp_path):
+    (tmp_path / "activations.sqlite").write_bytes(b"no database" * 5000)
+    (tmp_path / "mine.txt").write_text("mine")
+    clear_store(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert clear_store(tmp_path) == 0
+
+
+def test_a_store_that_is_not_there_is_an_error_for_who_looks_at_it(tmp_path):
+    with pytest.raises(ValueError, match="There is no feature cache"), open_existing(tmp_path):
+        pass
+
+
+def test_auto_is_the_users_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with open_store("auto") as entries:
+        assert entries.folder == str(tmp_path / "skage")
+
+
+def test_looking_and_storing_warn_of_nothing(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FeatureStore(tmp_path).close()
