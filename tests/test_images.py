@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from skage import images
 from skage.images import (
     ImageError,
     check_images,
     digest_and_decoder,
     map_ahead,
+    remembered_digest,
     resize,
 )
 
@@ -180,3 +182,44 @@ def test_map_ahead_keeps_order_and_stays_near_its_consumer():
     assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
     assert len(begun) < 20
     results.close()
+
+
+@pytest.mark.parametrize("n_jobs", [None, -1, -100, 1])
+def test_any_number_of_threads_gives_the_same(n_jobs):
+    assert list(map_ahead(str, range(5), n_jobs)) == list("01234")
+
+
+def test_no_threads_at_all_are_refused():
+    with pytest.raises(ValueError, match="n_jobs=0 has no meaning"):
+        list(map_ahead(str, range(5), 0))
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    path = tmp_path / "phone.jpg"
+    Image.fromarray(coarse).resize((1600, 1200)).save(path, quality=92, exif=exif)
+    decode = digest_and_decoder(path, 0)[1]
+    assert decode().size == (1200, 1600)
+    assert decode(96).size == (300, 400)
+    difference = resize(decode(96), 96).astype(int) - resize(decode(), 96)
+    assert np.abs(difference).mean() < 0.5
+    assert np.abs(difference).max() <= 8
+    assert decode(600).size == (1200, 1600)  # halved it would be too small
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path, picture, monkeypatch):
+    path = tmp_path / "face.png"
+    Image.fromarray(picture).save(path)
+    first = digest_and_decoder(path, 0)[0]
+    assert remembered_digest(path) is None  # it could change within the clock's tick
+    monkeypatch.setattr(images, "_SETTLED", 0)
+    assert digest_and_decoder(path, 0)[0] == first
+    assert remembered_digest(path) == remembered_digest(str(path)) == first
+    Image.fromarray(picture[::-1]).save(path)
+    assert remembered_digest(path) is None
+    path.unlink()
+    assert remembered_digest(path) is None
+    assert remembered_digest(picture) is None

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -56,7 +58,7 @@ def test_folded_layers_do_to_activations_what_they_did_to_compressed_ones(images
     found = find_projection(images, np.ones(60, dtype=bool), 5, CPU)
     sizes = [5, *hidden, 3]
     layers = [nn.Dropout(0.5)]
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.Tanh()]
     layers = nn.Sequential(*layers).eval()
     before = layers(torch.from_numpy(found.rows).float())
