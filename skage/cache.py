@@ -10,9 +10,10 @@ import os
 import random
 import tempfile
 import threading
+import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ from .network import Part, digest
 from .store import FeatureStore
 
 _CHUNK = 32  # images a forward pass, and a transaction of the store
+_NOTE_AFTER = 3600  # seconds, that a store is told of what is used out of a pool
 _VERSION = 2  # of the reading and resizing of images: another one, other keys
 
 _layouts: dict[bytes, tuple[tuple[int, ...], np.dtype]] = {}  # by the prefix's digest
@@ -60,11 +62,12 @@ class FrozenPrefix:
         weights = b"pixels" if self.part is None else digest(self.part)
         self.digest = hashlib.blake2b(repr(facts).encode() + weights, digest_size=20).digest()
         if self.part is not None:
+            mean, std = self.part.mean, self.part.std
             if self.device.type != "cpu" or self.dtype != torch.float32:
                 self.part = copy.deepcopy(self.part)  # the caller keeps float32 on the CPU
             self.part.to(self.device, self.dtype).to(memory_format=torch.channels_last)
             # The pixels are normalised in float32 whatever follows.
-            self.part.mean, self.part.std = self.part.mean.float(), self.part.std.float()
+            self.part.mean, self.part.std = mean.to(self.device), std.to(self.device)
 
     def key(self, image_digest: bytes) -> bytes:
         """Name of an image's activations in a store."""
@@ -115,13 +118,21 @@ def let_go(array: np.ndarray) -> None:
 
 
 class ActivationPool:
-    """Activations of one prefix by key, in a file that the system may page out."""
+    """Activations of one prefix by key, in a file without a name.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    folder : path, default=None
+        Where the file lies; None is the system's folder of temporary files.
+    """
+
+    def __init__(self, folder: str | None = None):
         self.turn = threading.Lock()  # of who fills it
+        self.used = time.monotonic()
         self._lock = threading.RLock()
         self._rows: dict[bytes, int] = {}
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the pool
+        # Without a buffer: a failed or forked process must not write twice.
+        self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._array: np.ndarray | None = None
         self._layout: tuple[tuple[int, ...], np.dtype] = (), np.dtype(np.float16)
@@ -131,7 +142,6 @@ class ActivationPool:
         """All activations, (n_rows, ...); later ones come behind them."""
         with self._lock:
             if self._array is None or len(self._array) < len(self._rows):
-                self._file.flush()
                 shape, dtype = self._layout
                 self._array = np.memmap(self._file, dtype, "c", shape=(len(self._rows), *shape))
             return self._array
@@ -151,26 +161,53 @@ class ActivationPool:
             self._layout = activations.shape[1:], activations.dtype
             for key, activation in zip(keys, activations, strict=True):
                 if key not in self._rows:
-                    self._file.write(activation.data)
+                    # A row counts when it is written, whole and where it belongs.
+                    self._write(activation, len(self._rows))
                     self._rows[key] = len(self._rows)
             return [self._rows[key] for key in keys]
 
+    def _write(self, activation: np.ndarray, row: int) -> None:
+        data = activation.data.cast("B")
+        self._file.seek(row * activation.nbytes)
+        while data:
+            data = data[self._file.write(data) :]
 
-_N_POOLS = 4  # so many prefixes may take turns in a process
-_pools: OrderedDict[bytes, ActivationPool] = OrderedDict()
+
+_N_POOLS = 2  # so many prefixes may take turns in a process
+_pools: OrderedDict[tuple[str, bytes], ActivationPool] = OrderedDict()
 _pools_lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a child would write to its parent's files
-    os.register_at_fork(after_in_child=_pools.clear)
 
 
-def shared_pool(prefix: FrozenPrefix) -> ActivationPool:
-    """The process's pool of a prefix, so that its fits read each activation once."""
+def _forget_pools() -> None:
+    """In a forked child, which would write to its parent's files."""
+    global _pools, _pools_lock, _layouts_lock
+    _pools, _pools_lock, _layouts_lock = OrderedDict(), threading.Lock(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
+
+
+def shared_pool(
+    prefix: FrozenPrefix, store: FeatureStore | None, make: bool = True
+) -> ActivationPool | None:
+    """The process's pool of a prefix, so that its fits read each activation once.
+
+    Its file lies in the store's folder, and vanishes with the process. There is
+    none without a store, or if `make` is False and no fit has made it.
+    """
+    if store is None:
+        return None
+    key = store.folder, prefix.digest
     with _pools_lock:
-        pool = _pools.setdefault(prefix.digest, ActivationPool())
-        _pools.move_to_end(prefix.digest)
+        if key not in _pools:
+            if not make:
+                return None
+            _pools[key] = ActivationPool(store.folder if store.usable else None)
+        _pools.move_to_end(key)
         while len(_pools) > _N_POOLS:
             _pools.popitem(last=False)
-        return pool
+        return _pools[key]
 
 
 @dataclass
@@ -203,7 +240,7 @@ def iter_activations(
     on_error: str = "raise",
     n_jobs: int | None = None,
     progress: bool = False,
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """Activations of images, a bounded chunk at a time.
 
     Files are read and decoded in threads ahead of the forward pass, a chunk or
@@ -304,6 +341,7 @@ def collect_activations(
     prefix: FrozenPrefix,
     *,
     positions: Sequence[int] | np.ndarray | None = None,
+    store: FeatureStore | None = None,
     pool: ActivationPool | None = None,
     **options: Any,
 ) -> Collected:
@@ -325,15 +363,22 @@ def collect_activations(
                 found[position] = row, key
             else:
                 unknown.append(position)
+        if store is not None and time.monotonic() - pool.used > _NOTE_AFTER:
+            pool.used = time.monotonic()
+            store.note_use(key for _, key in found.values())
         if unknown:
-            start = random.SystemRandom().randrange(len(unknown)) if options.get("store") else 0
+            start = random.SystemRandom().randrange(len(unknown)) if store is not None else 0
             unknown = unknown[start:] + unknown[:start]
-            for chunk in iter_activations(images, prefix, positions=unknown, pool=pool, **options):
-                errors += chunk.errors
-                if chunk.positions:
-                    rows = pool.put(chunk.keys, chunk.activations)
-                    pairs = zip(rows, chunk.keys, strict=True)
-                    found.update(zip(chunk.positions, pairs, strict=True))
+            chunks = iter_activations(
+                images, prefix, positions=unknown, store=store, pool=pool, **options
+            )
+            with contextlib.closing(chunks):
+                for chunk in chunks:
+                    errors += chunk.errors
+                    if chunk.positions:
+                        rows = pool.put(chunk.keys, chunk.activations)
+                        pairs = zip(rows, chunk.keys, strict=True)
+                        found.update(zip(chunk.positions, pairs, strict=True))
         order = sorted(found)
         return Collected(
             pool.array if found else np.empty(0),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+import threading
 import warnings
 from numbers import Integral, Real
 
@@ -25,10 +27,14 @@ from .hardware import resolve_device, resolve_precision
 from .images import SKIP_HINT, ImageError, check_images, image_tags
 from .net import Targets
 from .network import TRAINABLE, build
-from .projection import find_projection
+from .parallel import from_first, make_accelerator
+from .projection import compress
 from .store import open_store
 from .training import train_suffix
 
+# torch's random generators and its number of threads are the process's: fits in
+# threads take turns, and each gives what it gives alone.
+_one_fit_at_a_time = threading.RLock()
 _TRAINING = (
     "optimizer",
     "lr",
@@ -40,7 +46,6 @@ _TRAINING = (
     "lr_gamma",
     "early_stopping",
     "callbacks",
-    "accelerate",
     "verbose",
 )
 
@@ -118,12 +123,15 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     accelerate : bool, default=False
         Train in all processes that `accelerate launch` or `torchrun` started,
         each on its share of every batch, on a GPU of its own where there are
-        some. Needs an int as `random_state`, and the extra ``skage[accelerate]``.
+        some. Needs an int as `random_state`, a `batch_size` that the number of
+        processes divides, and the extra ``skage[accelerate]``.
 
     feature_cache : path, "auto" or None, default=None
         Folder where activations of the frozen layers are kept for later fits
-        and predictions, 20 GB at most (see ``python -m skage cache``); "auto"
-        is the user's cache folder; None keeps them within one fit only.
+        and predictions, 20 GB at most (see ``python -m skage cache``); a
+        process keeps a copy of what it works with in a nameless file there.
+        "auto" is the user's cache folder. It must be on a local disk, not on a
+        network file system. None keeps them within one fit only.
 
     precision : {"auto", "bfloat16", "float32"}, default="auto"
         Of the network's arithmetic. "auto" is bfloat16 where the hardware
@@ -308,10 +316,15 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             ages, bin_values = np.asarray(ages, np.float32), np.asarray(bin_values)[classes]
             check_consistent_length(y, ages)
         device = resolve_device(self.device)
+        accelerator = None
+        if self.accelerate:
+            accelerator = make_accelerator(device, self.batch_size)
+            device = accelerator.device
         precision = resolve_precision(self.precision, device)
         random_state = check_random_state(self.random_state)
 
         with (
+            _one_fit_at_a_time,
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             _deterministic(),
         ):
@@ -326,15 +339,13 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 n_components=self.n_components,
             )
             frozen = self._frozen(prefix, self.image_size, device, precision)
-            # Random layers that no seed fixes are met once: their activations are not kept.
-            kept = self.weights is not None or self.random_state is not None
-            with open_store(self.feature_cache if kept else None) as store:
+            with self._open_store() as store:
                 found = collect_activations(
                     images,
                     frozen,
                     positions=rows,
                     store=store,
-                    pool=None if store is None else shared_pool(frozen),
+                    pool=shared_pool(frozen, store),
                     **self._reading(),
                 )
                 read, errors = found.positions, found.errors
@@ -347,10 +358,13 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     projection = None
                     inputs = found.array, found.rows
                 else:
-                    projection = find_projection(
+                    projection, compressed = compress(
                         found, ~is_valid, self.n_components, device, store=store
                     )
-                    inputs = projection.rows, np.arange(len(read))
+                    if accelerator is not None:
+                        projection = from_first(accelerator, projection)
+                        compressed = projection(found, device)
+                    inputs = compressed, np.arange(len(read))
             targets = Targets(
                 codes[np.isin(rows, read)].astype(np.int64),
                 (weight[read] / weight[read].mean()).astype(np.float32),
@@ -362,13 +376,13 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 targets,
                 is_valid,
                 values=bin_values,
+                accelerator=accelerator,
                 device=device,
                 precision=precision,
                 **{name: getattr(self, name) for name in _TRAINING},
             )
             if projection is not None:
                 projection.fold_into(net.module_.classifier)
-                let_go(projection.components)
             for array in (found.array, inputs[0]):
                 let_go(array)
         self.classes_ = classes
@@ -402,10 +416,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         frozen, suffix, device = self._get_ready()
         probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
         errors: list[ImageError] = []
-        with open_store(self.feature_cache) as store:
-            pool = None if store is None else shared_pool(frozen)
+        with contextlib.ExitStack() as stack:
+            store = stack.enter_context(self._open_store())
+            pool = shared_pool(frozen, store, make=False)
             chunks = iter_activations(images, frozen, store=store, pool=pool, **self._reading())
-            for chunk in chunks:
+            for chunk in stack.enter_context(contextlib.closing(chunks)):
                 errors += chunk.errors
                 if not chunk.positions:
                     continue
@@ -416,6 +431,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 ):
                     logits = suffix(torch.from_numpy(chunk.activations).to(device)).float()
                 probabilities[chunk.positions] = logits.softmax(dim=1).cpu().numpy()
+        if pool is not None:
+            let_go(pool.array)
         if errors:
             _warn_skipped(errors, len(images), "get NaN")
         return probabilities
@@ -474,6 +491,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         return FrozenPrefix(
             prefix, image_size, precision, device, exact=self.precision == "float32"
         )
+
+    def _open_store(self):
+        # Random layers that no seed fixes are met once: their activations are not kept.
+        kept = self.weights is not None or isinstance(self.random_state, Integral)
+        return open_store(self.feature_cache if kept else None)
 
     def _reading(self):
         return {"on_error": self.on_error, "n_jobs": self.n_jobs, "progress": self.verbose > 0}

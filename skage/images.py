@@ -29,12 +29,13 @@ R = TypeVar("R")
 _pil_lock = threading.Lock()
 
 
-#: A JPEG is decoded at a half, a quarter or an eighth, but at this multiple of
-#: the wanted size at least: its pixels then differ by less than rounding does.
+#: A JPEG is decoded at a half, a quarter or an eighth, but at this multiple of the
+#: wanted size at least. Photographs then differ by some 0.1 of 255 levels a pixel.
 _DRAFT = 2
 
+_Stamp = tuple[int, int, int, int, int]  # device, inode, size, times of change
 # Digests of files by path, with what tells whether the file is still the same.
-_digests: dict[str, tuple[tuple[int, int, int, int], bytes]] = {}
+_digests: dict[str, tuple[_Stamp, bytes]] = {}
 _MAX_DIGESTS = 100_000
 _SETTLED = 2 * 10**9  # nanoseconds; a file changed later may yet change unnoticed
 
@@ -102,9 +103,12 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
     the image will be resized to, if any: a JPEG much larger is decoded smaller.
     """
     if isinstance(item, (str, os.PathLike)):
-        data = _read_file(item, position)
+        data, stamp = _read_file(item, position)
         digest = _digest(b"file", data)
-        _remember(item, digest)
+        if stamp is not None:
+            if len(_digests) >= _MAX_DIGESTS:
+                _digests.clear()
+            _digests[os.fspath(item)] = stamp, digest
         return digest, lambda size=0: _decode(data, item, position, size)
     if isinstance(item, Image.Image):
         try:
@@ -128,7 +132,12 @@ def remembered_digest(item: Any) -> bytes | None:
     if not isinstance(item, (str, os.PathLike)):
         return None
     stamp, digest = _digests.get(os.fspath(item), (None, None))
-    return digest if digest is not None and stamp == _stamp(item) else None
+    if stamp is None:
+        return None
+    try:
+        return digest if _stamp(os.stat(item)) == stamp else None
+    except OSError:
+        return None
 
 
 def map_ahead(
@@ -162,7 +171,8 @@ def image_tags(tags: Any) -> Any:
     return tags
 
 
-def _read_file(path: str | os.PathLike, position: int) -> bytes:
+def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | None]:
+    """The content, and what tells this file from a later one if that can be told."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -175,7 +185,9 @@ def _read_file(path: str | os.PathLike, position: int) -> bytes:
                 f"{MAX_FILE_BYTES} that an image may have. {SKIP_HINT}"
             )
         with open(path, "rb") as file:
+            before = _stamp(os.fstat(file.fileno()))
             data = file.read()
+            after = _stamp(os.fstat(file.fileno()))
     except FileNotFoundError as error:
         raise ImageError(f"{_at(path, position)} does not exist. {SKIP_HINT}") from error
     except (OSError, ValueError) as error:
@@ -184,24 +196,18 @@ def _read_file(path: str | os.PathLike, position: int) -> bytes:
         raise ImageError(f"{_at(path, position)} cannot be opened: {error}. {SKIP_HINT}") from error
     if not data:
         raise ImageError(f"{_at(path, position)} is empty (0 bytes). {SKIP_HINT}")
-    return data
+    settled = max(after[3:]) < time.time_ns() - _SETTLED
+    return data, after if settled and before == after else None
 
 
-def _stamp(path: str | os.PathLike) -> tuple[int, int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _remember(path: str | os.PathLike, digest: bytes) -> None:
-    stamp = _stamp(path)
-    if stamp is None or stamp[3] > time.time_ns() - _SETTLED:
-        return
-    if len(_digests) >= _MAX_DIGESTS:
-        _digests.clear()
-    _digests[os.fspath(path)] = stamp, digest
+def _stamp(status: os.stat_result) -> _Stamp:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:

@@ -13,13 +13,15 @@ from torch.utils.data import Dataset
 from .net import SuffixNet
 
 
-def make_accelerator(device: torch.device) -> Any:
+def make_accelerator(device: torch.device, batch_size: int) -> Any:
     """What connects the processes that `accelerate launch` or `torchrun` has started.
 
     Raises
     ------
     ImportError
         If Hugging Face's accelerate is not installed.
+    ValueError
+        If the processes cannot take equal shares of a batch.
     """
     try:
         from accelerate import Accelerator
@@ -29,11 +31,24 @@ def make_accelerator(device: torch.device) -> Any:
             "accelerate=True needs an extra: pip install 'skage[accelerate]'"
         ) from error
     # A batch is what the user asked for, split among the processes; skorch moves it.
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=device.type == "cpu",
         device_placement=False,
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
+    if batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"batch_size={batch_size} cannot be shared evenly by {accelerator.num_processes} "
+            "processes; pass a multiple of their number."
+        )
+    return accelerator
+
+
+def from_first(accelerator: Any, thing: Any) -> Any:
+    """What the first process has, in all of them."""
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([thing], from_process=0)[0]
 
 
 class AcceleratedNet(AccelerateMixin, SuffixNet):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from .cache import Collected
 from .store import FeatureStore
 
 _BLOCK = 512  # rows that are float32 at a time
+_VERSION = 1  # of how it is learned: another one, other keys
 _SEED = 0  # of the random subspace: the same whatever the random_state of the fit
-_N_KEPT = 8  # projections kept in a process: a search meets one a fold
+_N_KEPT = 8  # kept in a process: a search meets one a fold
 
 
 @dataclass
@@ -35,14 +35,23 @@ class Projection:
     components : ndarray (n_features, n_components), float16
         Orthonormal columns.
     scale : float
-    rows : ndarray (m, n_components), float16
-        The images that it was made for, compressed.
     """
 
     mean: np.ndarray
     components: np.ndarray
     scale: float
-    rows: np.ndarray
+
+    def __call__(self, images: Collected, device: torch.device) -> np.ndarray:
+        """Compressed activations of the images, (m, n_components) float16, in a nameless file."""
+        mean = torch.from_numpy(self.mean).to(device)
+        scaled = self.scale * torch.from_numpy(self.components).to(device).float()
+        with tempfile.TemporaryFile() as file:
+            for block in _blocks(images, images.rows, device):
+                rows = ((block - mean) @ scaled).clamp(-65504, 65504).half()
+                file.write(rows.cpu().numpy().data)
+            file.flush()
+            shape = len(images.rows), scaled.shape[1]
+            return np.memmap(file, np.float16, "c", shape=shape)
 
     def fold_into(self, layers: nn.Sequential) -> None:
         """Make layers that were trained on compressed rows take the activations themselves."""
@@ -55,23 +64,20 @@ class Projection:
         layers[i] = whole
 
 
-_kept: OrderedDict[bytes, Projection] = OrderedDict()
-_lock = threading.Lock()
+_kept: OrderedDict[bytes, tuple[Projection, np.ndarray]] = OrderedDict()
 
 
-def find_projection(
+def compress(
     images: Collected,
     is_training: np.ndarray,
     n_components: int,
     device: torch.device,
     store: FeatureStore | None = None,
-) -> Projection:
-    """The projection that suits some training images: learned, or known already.
+) -> tuple[Projection, np.ndarray]:
+    """Project images to the subspace that suits those of them that train.
 
-    Randomized subspace iteration (Halko, Martinsson and Tropp, SIAM Review
-    2011, algorithm 4.3 with one iteration, without its last rotation), a block of
-    rows at a time. With a store it is learned once for all processes, and
-    once in a process in any case.
+    A search meets the same images in every candidate: what was learned and
+    compressed is kept within the process, and what was learned in the store.
 
     Parameters
     ----------
@@ -79,6 +85,12 @@ def find_projection(
         Activations (n_features,) an image.
     is_training : ndarray (m,), bool
         Which of the images it may learn from.
+
+    Returns
+    -------
+    projection : Projection
+    rows : ndarray (m, n_components), float16
+        The images compressed.
 
     Raises
     ------
@@ -91,51 +103,53 @@ def find_projection(
             f"n_components={n_components} is more than there are training images ({n_training}) "
             f"or activations an image ({n_features}). Lower it, or pass None."
         )
-    hasher = hashlib.blake2b(b"projection %d" % n_components, digest_size=20)
+    hasher = hashlib.blake2b(b"projection %d %d" % (_VERSION, n_components), digest_size=20)
     hasher.update(b"".join(images.keys) + np.packbits(is_training).tobytes())
     key = hasher.digest()
-    with _lock:
-        if key not in _kept:
-            known = _load(store.get(key)) if store is not None else None
-            found = known or _learn(images, is_training, n_components, device)
-            if store is not None and known is None:
-                store.put({key: _dump(found)}, f"{n_components} components")
-            _kept[key] = _paged(found)
-        _kept.move_to_end(key)
-        while len(_kept) > _N_KEPT:
-            _kept.popitem(last=False)
-        return _kept[key]
+    if key not in _kept:
+        projection = None if store is None else _load(store.get(key))
+        if projection is None:
+            projection = _learn(images, images.rows[is_training], n_components, device)
+            if store is not None:
+                store.put({key: _dump(projection)}, f"{n_components} components")
+        _kept[key] = projection, projection(images, device)
+    _kept.move_to_end(key)
+    while len(_kept) > _N_KEPT:
+        _kept.popitem(last=False)
+    return _kept[key]
 
 
 def _learn(
-    images: Collected, is_training: np.ndarray, n_components: int, device: torch.device
+    images: Collected, rows: np.ndarray, n_components: int, device: torch.device
 ) -> Projection:
-    activations = torch.from_numpy(images.array)
-    learning = images.rows[is_training]
+    """Randomized subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011).
 
-    def blocks(rows: np.ndarray) -> Iterator[Tensor]:
-        for part in torch.from_numpy(rows).split(_BLOCK):
-            yield activations[part].to(device).float()
-
-    n_training, n_features = len(learning), activations.shape[1]
+    Algorithm 4.3 with one iteration, without its last rotation, a block of rows
+    at a time.
+    """
+    n_features = images.array.shape[1]
     mean = torch.zeros(n_features, device=device)
-    for block in blocks(learning):
+    for block in _blocks(images, rows, device):
         mean += block.sum(dim=0)
-    mean /= len(learning)
+    mean /= len(rows)
     start = torch.randn(n_features, n_components, generator=torch.Generator().manual_seed(_SEED))
-    subspace = torch.zeros(n_features, n_components, device=device)
     start = start.to(device)
-    for block in blocks(learning):
+    subspace = torch.zeros(n_features, n_components, device=device)
+    for block in _blocks(images, rows, device):
         block -= mean
         subspace.addmm_(block.T, block @ start)
     components = torch.linalg.qr(subspace)[0].half().contiguous()  # as they are kept
-    wide = components.float()
 
-    rows = torch.cat([((block - mean) @ wide).half().cpu() for block in blocks(images.rows)])
-    squares = [part.float().square().sum().item() for part in rows[is_training].split(_BLOCK)]
-    scale = (n_training * n_components / max(sum(squares), 1e-12)) ** 0.5
-    rows *= scale
-    return Projection(mean.cpu().numpy(), components.cpu().numpy(), scale, rows.numpy())
+    some = rows[:: max(len(rows) // _BLOCK, 1)][:_BLOCK]
+    (block,) = _blocks(images, some, device)
+    mean_square = ((block - mean) @ components.float()).square().mean().item()
+    return Projection(mean.cpu().numpy(), components.cpu().numpy(), max(mean_square, 1e-12) ** -0.5)
+
+
+def _blocks(images: Collected, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    activations = torch.from_numpy(images.array)
+    for part in torch.from_numpy(rows).split(_BLOCK):
+        yield activations[part].to(device).float()
 
 
 def _dump(projection: Projection) -> bytes:
@@ -152,15 +166,3 @@ def _load(data: bytes | None) -> Projection | None:
         return Projection(**tensors, scale=scale)
     except (SafetensorError, KeyError, TypeError, ValueError):
         return None
-
-
-def _paged(projection: Projection) -> Projection:
-    """The same in files without names, which the system may page out."""
-    arrays = {}
-    for name in ("components", "rows"):
-        array: np.ndarray = getattr(projection, name)
-        with tempfile.TemporaryFile() as file:
-            file.write(array.data)
-            file.flush()
-            arrays[name] = np.memmap(file, array.dtype, "c", shape=array.shape)
-    return Projection(projection.mean, arrays["components"], projection.scale, arrays["rows"])

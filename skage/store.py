@@ -9,18 +9,19 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import platformdirs
 
 #: Bytes that a store may fill, unless its `limit` is set to another number.
 DEFAULT_LIMIT = 20 * 10**9
-_FILE = "activations.sqlite"
-_SCHEMA = 2  # of the tables: a store of another one is emptied
+_FILE = "activations-1.sqlite"  # other tables, another number
 _ROOM = 0.9  # of the limit, that is left filled when the oldest entries go
 _FRESH = 3600  # seconds; the time of use is not noted more often
 _NOTE_EVERY = 1000  # used entries
+_PATIENCE = 60  # seconds to wait for another process
 
 _warned: set[str] = set()  # folders whose failure was told already
 
@@ -57,6 +58,10 @@ class FeatureStore:
     folder : path
         Made if it does not exist. It must lie on a disk of this machine:
         SQLite's write-ahead log does not work over a network file system.
+
+    Attributes
+    ----------
+    folder : str
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -68,16 +73,11 @@ class FeatureStore:
             os.makedirs(self.folder, exist_ok=True)
             self._db = sqlite3.connect(
                 os.path.join(self.folder, _FILE),
-                timeout=60,
+                timeout=_PATIENCE,
                 isolation_level=None,
                 check_same_thread=False,
             )
-            self._db.execute("PRAGMA page_size = 16384")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(f"PRAGMA journal_size_limit = {2**26}")
-            if self._pragma("user_version") != _SCHEMA:
-                self._create()
+            self._set_up()
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
             self._readable = False
@@ -96,9 +96,12 @@ class FeatureStore:
 
     @limit.setter
     def limit(self, n_bytes: int) -> None:
-        with self._lock, self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO setting VALUES ('limit', ?)", (n_bytes,))
-            self._make_room()
+        with self._lock:
+            with self._transaction():
+                self._db.execute("INSERT OR REPLACE INTO setting VALUES ('limit', ?)", (n_bytes,))
+                self._make_room()
+            if self._pragma("freelist_count"):
+                self._db.execute("VACUUM")
 
     @property
     def n_bytes(self) -> int:
@@ -138,8 +141,14 @@ class FeatureStore:
                     for key, data in entries.items():
                         self._insert(key, data, label)
                     self._make_room(keep=entries)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OverflowError) as error:
                 self._give_up(error)
+
+    def note_use(self, keys: Iterable[bytes]) -> None:
+        """Note that entries are in use though they were not read just now."""
+        with self._lock:
+            self._used += keys
+            self._note_use()
 
     def holdings(self) -> list[Holding]:
         """What the store holds, a line a kind, the latest used first."""
@@ -152,31 +161,40 @@ class FeatureStore:
 
     def close(self) -> None:
         with self._lock:
-            if self._writable:
-                with contextlib.suppress(sqlite3.Error):
-                    self._note_use()
+            self._note_use()
             with contextlib.suppress(AttributeError):  # the file was never opened
                 self._db.close()
 
-    def _pragma(self, name: str) -> int:
+    def _pragma(self, name: str) -> Any:
         return self._db.execute(f"PRAGMA {name}").fetchone()[0]
 
-    def _create(self) -> None:
+    def _set_up(self) -> None:
+        self._db.execute("PRAGMA page_size = 16384")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(f"PRAGMA journal_size_limit = {2**26}")
+        deadline = time.monotonic() + _PATIENCE
+        while self._pragma("journal_mode") != "wal":
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:  # another process is about it; SQLite does not wait
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return
         with self._transaction():
-            if self._pragma("user_version") == _SCHEMA:  # by another process, meanwhile
-                return
-            tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
-            for (name,) in self._db.execute(tables).fetchall():
-                self._db.execute(f'DROP TABLE "{name}"')
             # Apart from the contents, so that noting a use does not write them anew.
             self._db.execute(
-                "CREATE TABLE entry (key BLOB PRIMARY KEY, id INTEGER, label TEXT, size INTEGER, "
-                "checksum INTEGER, used INTEGER) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS entry (key BLOB PRIMARY KEY, id INTEGER, label TEXT, "
+                "size INTEGER, checksum INTEGER, used INTEGER) WITHOUT ROWID"
             )
-            self._db.execute("CREATE INDEX entry_used ON entry (used)")
-            self._db.execute("CREATE TABLE content (id INTEGER PRIMARY KEY, data BLOB)")
-            self._db.execute("CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER)")
-            self._db.execute(f"PRAGMA user_version = {_SCHEMA}")
+            self._db.execute("CREATE INDEX IF NOT EXISTS entry_used ON entry (used)")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS content (id INTEGER PRIMARY KEY, data BLOB)"
+            )
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value INTEGER)"
+            )
 
     def _insert(self, key: bytes, data: bytes, label: str) -> None:
         self._db.execute(
@@ -219,8 +237,17 @@ class FeatureStore:
         used = [(int(time.time()), key) for key in self._used]
         self._used.clear()
         if used and self._writable:
-            with self._transaction():
+            # Not worth a wait, nor an error: what was read is right.
+            with contextlib.suppress(sqlite3.Error), self._hurry(), self._transaction():
                 self._db.executemany("UPDATE entry SET used = ? WHERE key = ?", used)
+
+    @contextlib.contextmanager
+    def _hurry(self) -> Iterator[None]:
+        self._db.execute("PRAGMA busy_timeout = 1000")
+        try:
+            yield
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {1000 * _PATIENCE}")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -288,18 +315,24 @@ def clear_store(feature_cache: str | os.PathLike) -> int:
 
     Raises
     ------
+    sqlite3.OperationalError
+        If another process keeps it locked for a minute.
     OSError
-        If the file cannot be deleted.
+        If a broken file cannot be deleted.
     """
     path = os.path.join(resolve_folder(feature_cache), _FILE)
     if not os.path.exists(path):
         return 0
     n_bytes = os.path.getsize(path)
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as db:
+        with contextlib.closing(
+            sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+        ) as db:
             # In place, for others may have it open.
+            db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM content")
             db.execute("DELETE FROM entry")
+            db.execute("COMMIT")
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.DatabaseError as error:

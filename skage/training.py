@@ -19,7 +19,7 @@ from torch import nn
 
 from .callbacks import AgeError, EpochBar, StopIfDiverged, diverged
 from .net import Rows, SuffixNet, Targets, make_net, restore_net
-from .parallel import AcceleratedNet, SharedLoss, make_accelerator
+from .parallel import AcceleratedNet, SharedLoss
 
 _SMALL = 1_000_000  # parameters of a suffix that one thread trains
 _PATIENCE = 5  # epochs without a better validation error, for early_stopping=True
@@ -43,7 +43,7 @@ def train_suffix(
     lr_gamma: float,
     early_stopping: bool | int,
     callbacks: list | None,
-    accelerate: bool,
+    accelerator: Any,
     device: torch.device,
     precision: torch.dtype,
     verbose: int,
@@ -60,11 +60,14 @@ def train_suffix(
 
     own: list[tuple[str, Callback]] = []
     options: dict[str, Any] = {}
-    if accelerate:
-        accelerator = make_accelerator(device)
-        device = accelerator.device
+    if accelerator is not None:
         own.append(("shared_loss", SharedLoss(accelerator)))
-        options = {"kind": AcceleratedNet, "accelerator": accelerator}
+        # Unwrapped by skorch, the network could not take the best epoch's weights.
+        options = {
+            "kind": AcceleratedNet,
+            "accelerator": accelerator,
+            "unwrap_after_train": False,
+        }
     own.append(("diverged", StopIfDiverged()))
     if values is not None and targets.ages is not None:
         own.append(("age_error", AgeError(values.astype(np.float64))))

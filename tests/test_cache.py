@@ -79,7 +79,7 @@ def test_float16_activations_are_close_to_float32(paths, prefix):
 def test_a_damaged_entry_is_computed_again(paths, prefix, calls, tmp_path):
     with open_store(tmp_path) as store:
         first = activations(paths, prefix, store=store)
-    database = sqlite3.connect(tmp_path / "activations.sqlite")
+    database = sqlite3.connect(tmp_path / "activations-1.sqlite")
     with database:
         database.execute("UPDATE content SET data = zeroblob(length(data)) WHERE id <= 3")
     database.close()
@@ -116,14 +116,18 @@ def test_one_image_twice_is_computed_once(paths, prefix, calls):
 
 
 def test_fits_of_a_process_share_what_one_of_them_has_read(paths, prefix, calls, tmp_path):
-    pool = cache.shared_pool(prefix)
     with open_store(tmp_path) as store:
+        pool = cache.shared_pool(prefix, store)
         first = cache.collect_activations(paths[:30], prefix, store=store, pool=pool)
         calls.clear()
         second = cache.collect_activations(paths[10:], prefix, store=store, pool=pool)
+        assert cache.shared_pool(prefix, store) is pool
+        assert cache.shared_pool(prefix, None) is None
     assert sum(calls) == 10
     assert (second.rows[:20] == first.rows[10:]).all()
-    assert cache.shared_pool(prefix) is pool
+    with open_store(tmp_path / "other") as store:
+        assert cache.shared_pool(prefix, store, make=False) is None
+        assert cache.shared_pool(prefix, store) is not pool
     assert (first.array == second.array[:30]).all()
 
 
@@ -178,3 +182,34 @@ def test_killed_at_any_moment_a_store_holds_nothing_wrong(tmp_path):
     assert result["n_cut_short"] == 50
     # What the killed had not stored yet is computed again: a chunk each at most.
     assert 2600 < result["n_computed"] <= 2600 + 50 * 32
+
+
+def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):
+    pool = cache.ActivationPool()
+    expected = activations(paths, prefix)
+    write = cache.ActivationPool._write
+
+    def full(self, activation, row):
+        if row == 10:
+            self._file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        write(self, activation, row)
+
+    monkeypatch.setattr(cache.ActivationPool, "_write", full)
+    with pytest.raises(OSError, match="No space"):
+        cache.collect_activations(paths, prefix, pool=pool)
+    monkeypatch.undo()
+    assert (activations(paths, prefix, pool=pool) == expected).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_writes_nothing_into_its_parents_pool(paths, prefix, tmp_path):
+    with open_store(tmp_path) as store:
+        pool = cache.shared_pool(prefix, store)
+        pool.put([b"first"], np.ones((1, 8), np.float16))
+        child = os.fork()
+        if not child:
+            os._exit(cache.shared_pool(prefix, store, make=False) is not None)
+        assert os.waitpid(child, 0)[1] == 0
+        pool.put([b"second"], np.full((1, 8), 2, np.float16))
+        assert pool.array.tolist() == [[1] * 8, [2] * 8]

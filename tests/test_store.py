@@ -34,7 +34,7 @@ def test_entries_outlive_the_process_that_made_them(tmp_path):
 def test_a_damaged_entry_counts_as_absent_until_it_is_stored_again(tmp_path):
     with open_store(tmp_path) as entries:
         entries.put({key(i): content(i) for i in range(3)})
-    database = sqlite3.connect(tmp_path / "activations.sqlite")
+    database = sqlite3.connect(tmp_path / "activations-1.sqlite")
     with database:
         database.execute("UPDATE content SET data = zeroblob(50000) WHERE id = 2")
     database.close()
@@ -62,6 +62,8 @@ def test_the_entries_not_used_for_longest_go(tmp_path, monkeypatch):
     assert set(there) >= {*range(10), *range(40, 55)}
     with open_store(tmp_path) as entries:
         assert entries.limit == 2_000_000  # for whoever comes next
+        entries.limit = 500_000
+    assert (tmp_path / "activations-1.sqlite").stat().st_size <= 500_000
 
 
 def test_a_store_smaller_than_the_work_says_so_once(tmp_path):
@@ -94,6 +96,35 @@ def test_processes_write_and_read_at_once(tmp_path):
         assert all(entries.get(key(i)) == content(i) for i in range(400))
 
 
+def _open(folder, barrier):
+    for i in range(10):
+        barrier.wait()
+        with warnings.catch_warnings(), open_store(folder / str(i)) as entries:
+            warnings.simplefilter("error")
+            entries.put({key(0): content(0)})
+            assert entries.get(key(0)) == content(0)
+
+
+def test_processes_open_a_new_store_at_the_same_moment(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(6)
+    openers = [spawn.Process(target=_open, args=(tmp_path, barrier)) for _ in range(6)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join()
+        assert opener.exitcode == 0
+
+
+def test_what_a_busy_store_cannot_note_it_still_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_FRESH", -1)
+    monkeypatch.setattr(store, "_NOTE_EVERY", 2)
+    with open_store(tmp_path) as entries, open_store(tmp_path) as other:
+        entries.put({key(i): content(i) for i in range(5)})
+        with other._transaction():
+            assert all(entries.get(key(i)) == content(i) for i in range(3))
+
+
 def test_a_full_disk_warns_once_and_what_is_there_stays(tmp_path):
     with open_store(tmp_path) as entries:
         entries.put({key(0): content(0)})
@@ -115,14 +146,15 @@ def test_a_folder_that_cannot_be_made_warns_once(tmp_path):
     assert len(caught) == 1
 
 
-def test_a_store_of_another_layout_is_emptied(tmp_path):
-    database = sqlite3.connect(tmp_path / "activations.sqlite")
+def test_a_file_that_is_not_ours_is_left_as_it_is(tmp_path):
+    database = sqlite3.connect(tmp_path / "activations-1.sqlite")
     with database:
         database.execute("CREATE TABLE entry (key BLOB)")
-    database.close()
-    with open_store(tmp_path) as entries:
+    with pytest.warns(UserWarning, match="cannot be used"), open_store(tmp_path) as entries:
         entries.put({key(0): content(0)})
-        assert entries.get(key(0)) == content(0)
+        assert entries.get(key(0)) is None
+    assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("entry",)]
+    database.close()
 
 
 def test_clear_empties_a_store_that_others_have_open(tmp_path):
@@ -132,11 +164,11 @@ def test_clear_empties_a_store_that_others_have_open(tmp_path):
         assert entries.get(key(0)) is None
         entries.put({key(0): content(0)})
         assert entries.get(key(0)) == content(0)
-    assert (tmp_path / "activations.sqlite").stat().st_size < 400_000
+    assert (tmp_path / "activations-1.sqlite").stat().st_size < 400_000
 
 
 def test_clear_removes_a_broken_file(tmp_path):
-    (tmp_path / "activations.sqlite").write_bytes(b"no database" * 5000)
+    (tmp_path / "activations-1.sqlite").write_bytes(b"no database" * 5000)
     (tmp_path / "mine.txt").write_text("mine")
     clear_store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
