@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
+
+
+@contextlib.contextmanager
+def one_thread(if_true: bool = True) -> Iterator[None]:
+    """Let torch compute on one thread: sums then come out the same, to the bit, everywhere.
+
+    The number of threads is the process's; users of it must take turns.
+    """
+    n_threads = torch.get_num_threads()
+    if if_true:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 from torch import Tensor, nn
 
 from .cache import Collected
+from .hardware import one_thread
 from .store import FeatureStore
 
 _BLOCK = 512  # rows that are float32 at a time
@@ -138,7 +139,8 @@ def _learn(
     for block in _blocks(images, rows, device):
         block -= mean
         subspace.addmm_(block.T, block @ start)
-    components = torch.linalg.qr(subspace)[0].half().contiguous()  # as they are kept
+    with one_thread():  # its sums alone depend on their number
+        components = torch.linalg.qr(subspace)[0].half().contiguous()  # as they are kept
 
     some = rows[:: max(len(rows) // _BLOCK, 1)][:_BLOCK]
     (block,) = _blocks(images, some, device)

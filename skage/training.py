@@ -18,10 +18,13 @@ from skorch.utils import noop
 from torch import nn
 
 from .callbacks import AgeError, EpochBar, StopIfDiverged, diverged
+from .hardware import one_thread
 from .net import Rows, SuffixNet, Targets, make_net, restore_net
 from .parallel import AcceleratedNet, SharedLoss
 
-_SMALL = 1_000_000  # parameters of a suffix that one thread trains
+# Parameters of a suffix that one thread trains about as fast as two: fits side by
+# side then take a processor each.
+_SMALL = 1_000_000
 _PATIENCE = 5  # epochs without a better validation error, for early_stopping=True
 
 
@@ -101,7 +104,8 @@ def train_suffix(
         **options,
         **_optimizer(optimizer, weight_decay, momentum, device),
     )
-    with _ctrl_c_raises(), _few_threads(suffix):
+    n_parameters = sum(parameter.numel() for parameter in suffix.parameters())
+    with _ctrl_c_raises(), one_thread(if_true=n_parameters <= _SMALL):
         net.fit(train, None)
     # The last steps of all come after the last loss.
     sample = net.evaluation_step(train.__getitems__(list(range(min(len(train), 32)))))
@@ -110,22 +114,6 @@ def train_suffix(
     trained = restore_net(suffix)
     trained.history = net.history
     return trained
-
-
-@contextlib.contextmanager
-def _few_threads(suffix: nn.Module) -> Iterator[None]:
-    """Train a small suffix on one thread, about as fast as on two.
-
-    Fits side by side then take a processor each, and the sums of a fit come out
-    the same, to the bit, however many processors there are.
-    """
-    n_threads = torch.get_num_threads()
-    small = sum(parameter.numel() for parameter in suffix.parameters()) <= _SMALL
-    torch.set_num_threads(1 if small else n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 @contextlib.contextmanager

@@ -6,14 +6,18 @@
 Everything is measured in one run on one machine, each search in a fresh process,
 and printed as it comes; --size 32 --images 1500 makes a quick trial. The yardstick F
 is the time that VGG16's convolutions alone take over all images, decoded
-beforehand. On two cores it takes some two hours, most of it in VGG16.
+beforehand. On two cores it takes some two hours, most of it in VGG16; with
+--scratch FOLDER a run that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -99,7 +103,7 @@ def memory(task: dict) -> dict:
     """Largest anonymous memory of a fit and of a prediction, in bytes."""
     paths = [str(path) for path in sorted(Path(task["folder"]).iterdir())][: task["n_images"]]
     ages = np.random.default_rng(0).integers(1, 90, len(paths)).astype(float)
-    model = skage_model(task["weights"], None, image_size=32, n_components=64, max_epochs=2)
+    model = skage_model(task["weights"], None, image_size=32, max_epochs=2)
     peaks = {}
     for name, work in (("fit", lambda: model.fit(paths, ages)), ("predict", model.predict)):
         done, seen = threading.Event(), [0]
@@ -203,6 +207,20 @@ def in_new_process(kind: str, **task) -> dict:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+class Record:
+    """Results by name in a file, so that a run that was cut off goes on where it was."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.results = json.loads(path.read_text()) if path.exists() else {}
+
+    def __call__(self, name: str, measure: Callable[[], object]):
+        if name not in self.results:
+            self.results[name] = measure()
+            self.path.write_text(json.dumps(self.results))
+        return self.results[name]
+
+
 def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
@@ -213,7 +231,7 @@ def say(*words) -> None:
     print(*words, flush=True)
 
 
-def measure_rates(paths, weights, size, dtype, repeats) -> dict[str, float]:
+def measure_rates(paths, size, weights, dtype, repeats) -> dict[str, float]:
     """Images a second: VGG16 alone, skage from files, a plain skorch loop."""
     pixels = decode(paths, size)
     ages = np.arange(len(paths)) % 20 * 4.0
@@ -226,10 +244,10 @@ def measure_rates(paths, weights, size, dtype, repeats) -> dict[str, float]:
         found["skage"].append(timed(lambda: model.predict(paths)))
         found["plain"].append(timed(lambda: plain.predict_proba(Faces(paths, ages, size))))
     say("seconds for", len(paths), "images:", found)
-    return {name: len(paths) / np.median(seconds) for name, seconds in found.items()}
+    return {name: len(paths) / float(np.median(seconds)) for name, seconds in found.items()}
 
 
-def measure_steps(paths, weights, size, n_epochs) -> tuple[float, float]:
+def measure_steps(paths, size, weights, n_epochs) -> tuple[float, float]:
     """Seconds of a training step of all layers, 20 images: plain skorch, skage."""
     paths, ages = paths[:20], np.arange(20) * 4.0
     options = {"batch_size": 20, "max_epochs": n_epochs + 1}
@@ -257,6 +275,16 @@ def measure_plain_search(paths, size) -> tuple[float, float]:
     return a_train, a_score
 
 
+def without_components(cache: str) -> str:
+    """A copy of a cache that holds VGG16's activations but nothing learned from them."""
+    copy = tempfile.mkdtemp(dir=Path(cache).parent)
+    for file in Path(cache).iterdir():
+        shutil.copy(file, copy)
+        with contextlib.closing(sqlite3.connect(Path(copy, file.name))) as db, db:
+            db.execute("DELETE FROM entry WHERE label LIKE '%components'")
+    return copy
+
+
 def fill_folder(folder: Path, paths: list[str], n_images: int) -> None:
     """Files of different content: a JPEG may be followed by anything."""
     for i in range(n_images):
@@ -276,6 +304,7 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=128, help="images of the short measurements")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs=2, default=[2000, 20000])
+    parser.add_argument("--scratch", type=Path, help="folder to work in, and to go on from")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
@@ -291,17 +320,22 @@ def main() -> None:
     if dtype != torch.bfloat16:
         say("This processor does not multiply bfloat16: F is float32, not bfloat16.")
 
+    scratch = options.scratch or Path(tempfile.mkdtemp())
+    scratch.mkdir(exist_ok=True)
+    record = Record(scratch / "record.json")
     n_forward = min(options.forward or n, n)
-    blocks = np.array_split(np.arange(n_forward), max(n_forward // 500, 1))
-    F = 0.0
-    for block in blocks:
-        F += forward_seconds(decode([paths[i] for i in block], options.size), dtype)
-    F *= n / n_forward
+
+    def forward():
+        blocks = np.array_split(np.arange(n_forward), max(n_forward // 500, 1))
+        decoded = (decode([paths[i] for i in block], options.size) for block in blocks)
+        return sum(forward_seconds(pixels, dtype) for pixels in decoded)
+
+    F = record("forward", forward) * n / n_forward
     say(f"F: {F:.0f} s, {n / F:.2f} images/s (timed on {n_forward} images)")
-    rates = measure_rates(few, options.weights, options.size, dtype, options.repeats)
-    say("images/s:", rates)
-    steps = measure_steps(few, options.weights, options.size, options.repeats)
-    train, score = measure_plain_search(few[:64], options.size)
+    about = few, options.size
+    rates = record("rates", lambda: measure_rates(*about, options.weights, dtype, options.repeats))
+    steps = record("steps", lambda: measure_steps(*about, options.weights, options.repeats))
+    train, score = record("plain", lambda: measure_plain_search(few[:64], options.size))
 
     common = {
         "data": str(options.data),
@@ -312,40 +346,54 @@ def main() -> None:
         "refit": True,
         "grid": GRID,
     }
-    growth = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for size in [*(g for g in options.growth if g < n), n]:
-            task = {**common, "n_images": size, "cache": f"{scratch}/{size}"}
-            cold, warm = in_new_process("search", **task), in_new_process("search", **task)
-            if cold["scores"] != warm["scores"]:
-                raise AssertionError("the warm search scored otherwise than the cold one")
-            growth.append((size, cold["seconds"], warm["seconds"]))
-            mae = warm["mae"]
-            say(f"{size} images: cold {growth[-1][1]:.0f} s, warm {growth[-1][2]:.0f} s")
-            say(f"  best {warm['params']}, MAE {warm['mae']:.3f}")
-        # All activations, with the weight decay that suits them.
-        plain = {**task["options"], "n_components": None, "lr": 0.002, "weight_decay": 0.2}
-        grid = {"binner__n_bins": [50], "decode": ["mean", "median"]}
-        reference = in_new_process(
-            "search", **{**task, "options": plain, "grid": grid, "refit": False}
-        )
-        say(f"without compression: MAE {reference['mae']:.3f}, {reference['params']}")
 
-        small = {**task, "n_images": min(size, 1500), "refit": False}
-        small["grid"] = {"binner__n_bins": [10, 20], "classifier__lr": [0.01, 0.02]}
-        one = in_new_process("search", **{**small, "n_jobs": 1})["scores"]
-        two = in_new_process("search", **{**small, "n_jobs": 2})["scores"]
-        dask = in_new_process("dask", **{**small, "backend": "dask"})["scores"]
-        say("scores with 1 and 2 processes and on Dask:", one, two, dask)
+    def cold_and_warm(size):
+        cache = tempfile.mkdtemp(dir=scratch)
+        task = {**common, "n_images": size, "cache": cache}
+        cold, warm = in_new_process("search", **task), in_new_process("search", **task)
+        if cold["scores"] != warm["scores"]:
+            raise AssertionError("the warm search scored otherwise than the cold one")
+        return {**warm, "cold": cold["seconds"], "cache": cache}
 
-    with tempfile.TemporaryDirectory() as scratch:
-        fill_folder(Path(scratch), paths, max(options.memory))
-        few_images, many_images = (
-            in_new_process("memory", folder=scratch, weights=options.weights, n_images=count)
-            for count in options.memory
-        )
+    searches = {}
+    for size in [*(g for g in options.growth if g < n), n]:
+        found = searches[size] = record(f"search of {size}", lambda size=size: cold_and_warm(size))
+        say(f"{size} images: cold {found['cold']:.0f} s, warm {found['seconds']:.0f} s")
+        say(f"  best {found['params']}, MAE {found['mae']:.3f}")
+    # All activations, with the weight decay that suits them.
+    task = {**common, "n_images": n, "cache": found["cache"], "refit": False}
+    plain = {**task["options"], "n_components": None, "lr": 0.002, "weight_decay": 0.2}
+    plain = {"options": plain, "grid": {"binner__n_bins": [50], "decode": ["mean", "median"]}}
+    reference = record("reference", lambda: in_new_process("search", **{**task, **plain}))
+    say(f"without compression: MAE {reference['mae']:.3f}, {reference['params']}")
+
+    small = {**task, "n_images": min(n, 1500)}
+    small["grid"] = {"binner__n_bins": [10, 20], "classifier__lr": [0.01, 0.02]}
+    ways = {
+        "one process": ("search", {"n_jobs": 1}),
+        "two processes": ("search", {"n_jobs": 2}),
+        "Dask": ("dask", {"backend": "dask"}),
+    }
+
+    def scores(kind, how):
+        own = {"cache": without_components(found["cache"])}
+        return in_new_process(kind, **{**small, **how, **own})["scores"]
+
+    same = [record(name, lambda way=way: scores(*way)) for name, way in ways.items()]
+    say("scores with 1 and 2 processes and on Dask:", *same)
+
+    def memory_of(count):
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            fill_folder(Path(folder), paths, count)
+            return in_new_process("memory", folder=folder, weights=options.weights, n_images=count)
+
+    few_images, many_images = (
+        record(f"memory of {count}", lambda count=count: memory_of(count))
+        for count in options.memory
+    )
     say("anonymous memory:", few_images, many_images)
 
+    growth = [(size, row["cold"], row["seconds"]) for size, row in searches.items()]
     _, cold, warm = growth[-1]
     n_train = n * (N_FOLDS - 1) / N_FOLDS
     n_fits = N_CANDIDATES * N_FOLDS
@@ -358,7 +406,7 @@ def main() -> None:
         ("warm grid search and refit", f"{warm:.0f} s, {warm / F:.2f} F", "<= 2 F"),
         (
             "MAE of its best, years",
-            f"{mae:.2f}, without compression {reference['mae']:.2f}",
+            f"{found['mae']:.2f}, without compression {reference['mae']:.2f}",
             "within 0.15",
         ),
         ("plain skorch, extrapolated", f"{naive:.3g} s, {naive / cold:.0f} x cold", ">= 1000 x"),
@@ -371,7 +419,11 @@ def main() -> None:
         ("training step, all layers", f"{steps[0] / steps[1]:.2f} x plain", ">= 2 x"),
         ("anonymous memory, fit", f"{grown['fit']:+.0f} MB", "<= 200 MB"),
         ("anonymous memory, predict", f"{grown['predict']:+.0f} MB", "<= 200 MB"),
-        ("scores of 1, 2 processes, Dask", "equal" if one == two == dask else "differ", "equal"),
+        (
+            "scores of 1, 2 processes, Dask",
+            "equal" if same[0] == same[1] == same[2] else "differ",
+            "equal",
+        ),
     ]
     say("\n| figure | measured | target |\n|---|---|---|")
     for row in rows:
