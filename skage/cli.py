@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -211,20 +211,25 @@ def clear(folder: str) -> None:
 @_FOLDER
 def limit(size: str, folder: str) -> None:
     """Let the store grow to SIZE, such as 50GB; what was not used for longest goes."""
-    with _opened_store(folder) as store:
-        store.limit = _bytes(size)
+    with _clear_errors():
+        n_bytes = _bytes(size)
+    with _opened_store(folder, make=True) as store:
+        store.limit = n_bytes
         click.echo(
             f"{store.folder}: {_gigabytes(store.n_bytes)} of at most {_gigabytes(store.limit)}"
         )
 
 
 @contextmanager
-def _opened_store(folder: str) -> Iterator[Any]:
-    """A store that exists, else a clear error."""
+def _opened_store(folder: str, make: bool = False) -> Iterator[Any]:
+    """A store that can be used, else a clear error."""
     with _clear_errors():
-        from .store import open_existing
+        from .store import FeatureStore, open_existing, resolve_folder
 
-        with open_existing(folder) as store:
+        new = closing(FeatureStore(resolve_folder(folder))) if make else None
+        with new or open_existing(folder) as store:
+            if not store.usable:
+                raise ValueError(f"The feature cache in {store.folder!r} cannot be used.")
             yield store
 
 

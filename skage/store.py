@@ -294,14 +294,12 @@ def open_existing(feature_cache: str | os.PathLike) -> Iterator[FeatureStore]:
     Raises
     ------
     ValueError
-        If there is none, or it cannot be used.
+        If there is none.
     """
     folder = resolve_folder(feature_cache)
     if not os.path.exists(os.path.join(folder, _FILE)):
         raise ValueError(f"There is no feature cache in {folder!r} yet.")
     with contextlib.closing(FeatureStore(folder)) as store:
-        if not store.usable:
-            raise ValueError(f"The feature cache in {folder!r} cannot be used.")
         yield store
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -137,6 +138,7 @@ def test_an_optimizer_without_weight_decay_says_so(faces, labels):
         {"validation_fraction": 0.5},
         {"precision": "bfloat16"},
         {"precision": "float32"},
+        {"n_components": 8},
     ],
 )
 def test_no_parameter_is_ignored(faces, labels, options):
@@ -151,6 +153,61 @@ def test_reduced_precision_moves_probabilities_little(faces, labels):
         for p in ("float32", "bfloat16")
     )
     assert np.abs(exact - half).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"hidden_layer_sizes": ()},
+        {"trainable": "head", "hidden_layer_sizes": ()},
+        {"precision": "float32"},
+    ],
+)
+def test_components_leave_a_network_over_all_activations(faces, labels, options):
+    classifier = tiny_classifier(n_components=8, lr=1e-2, max_epochs=5, **options)
+    classifier.fit(faces.data, labels)
+    width = 16 if "hidden_layer_sizes" not in options else 2
+    dense = next(m for m in classifier.net_.module_.classifier if isinstance(m, torch.nn.Linear))
+    assert dense.weight.shape == (width, 512)
+    again = clone(classifier).fit(faces.data, labels)
+    expected = classifier.predict_proba(faces.data)
+    assert (again.predict_proba(faces.data) == expected).all()
+    restored = pickle.loads(pickle.dumps(classifier))
+    assert (restored.predict_proba(faces.data) == expected).all()
+
+
+def test_threads_fit_what_one_thread_fits(faces, labels):
+    def fit(seed):
+        return tiny_classifier(random_state=seed, max_epochs=1).fit(faces.data, labels)
+
+    expected = [fit(seed).predict_proba(faces.data) for seed in range(3)]
+    n_threads = torch.get_num_threads()
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(fit, range(3)))
+    for classifier, probabilities in zip(found, expected, strict=True):
+        assert (classifier.predict_proba(faces.data) == probabilities).all()
+    assert torch.get_num_threads() == n_threads
+
+
+def test_a_number_of_threads_changes_no_bit_of_a_small_suffix(faces, labels):
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            classifier = tiny_classifier(n_components=8).fit(faces.data, labels)
+            found.append(classifier.predict_proba(faces.data))
+    finally:
+        torch.set_num_threads(before)
+    assert (found[0] == found[1]).all()
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_random_layers_that_no_seed_fixes_are_not_kept(faces, labels, tmp_path, random_state):
+    classifier = tiny_classifier(random_state=random_state, feature_cache=tmp_path, max_epochs=1)
+    classifier.fit(faces.data, labels).predict(faces.data)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sample_weight_weighs_the_loss(faces, labels):
@@ -388,6 +445,11 @@ def test_a_model_of_an_absent_device_predicts_on_the_cpu(faces, fitted):
         ({"optimizer": dict}, "is no torch optimizer"),
         ({"device": "meta"}, "device='meta' is not available"),
         ({"optimizer": torch.optim.Adagrad}, "Adagrad takes no momentum; pass momentum=0"),
+        ({"n_components": 0}, "'n_components' parameter"),
+        ({"n_components": 37}, r"n_components=37 is more than there are training images \(36\)"),
+        ({"n_components": 8, "trainable": "block5"}, "is for dense layers alone, but trainable="),
+        ({"n_components": 8, "hidden_layer_sizes": None}, "needs fresh layers"),
+        ({"n_jobs": 0}, "n_jobs=0 has no meaning"),
     ],
 )
 def test_wrong_parameters_are_refused(faces, labels, options, message):

@@ -130,3 +130,24 @@ def test_demo_writes_a_picture(tmp_path, monkeypatch):
     assert "MAE, constant median" in result.output
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 1000
+
+
+def test_cache_is_looked_at_limited_and_emptied(table, tmp_path):
+    folder = tmp_path / "cache"
+    there = ("--folder", folder)
+    assert "There is no feature cache" in run("cache", "info", *there).output
+    trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, "--cache", folder)
+    assert trained.exit_code == 0, trained.output
+    shown = run("cache", "info", *there).output
+    assert f"{folder}: 0.00 GB of at most 20.00 GB" in shown
+    assert "40 x 32 px, 13 convolutions, float32" in shown
+    assert "of at most 1500.00 GB" in run("cache", "limit", "1.5 TB", *there).output
+    assert "'much' is no size such as 500MB" in run("cache", "limit", "much", *there).output
+    assert "of at most 0.00 GB" in run("cache", "limit", "1000", *there).output
+    assert "convolutions" not in run("cache", "info", *there).output
+    assert "GB deleted" in run("cache", "clear", *there).output
+    assert "of at most 0.00 GB" in run("cache", "info", *there).output
+
+
+def test_a_limit_can_be_set_before_the_first_use(tmp_path):
+    assert "of at most 5.00 GB" in run("cache", "limit", "5GB", "--folder", tmp_path / "new").output

@@ -18,6 +18,7 @@ from .conftest import tiny_model
         {"trainable": "head", "hidden_layer_sizes": ()},
         {"trainable": "block5", "precision": "float32"},
         {"trainable": "all"},
+        {"n_components": 8},
         {"trainable": "block4", "dropout": 0.0, "hidden_layer_sizes": (4, 3)},
     ],
 )

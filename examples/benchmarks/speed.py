@@ -355,11 +355,13 @@ def main() -> None:
             raise AssertionError("the warm search scored otherwise than the cold one")
         return {**warm, "cold": cold["seconds"], "cache": cache}
 
-    searches = {}
-    for size in [*(g for g in options.growth if g < n), n]:
-        found = searches[size] = record(f"search of {size}", lambda size=size: cold_and_warm(size))
-        say(f"{size} images: cold {found['cold']:.0f} s, warm {found['seconds']:.0f} s")
-        say(f"  best {found['params']}, MAE {found['mae']:.3f}")
+    def growth(size):
+        row = record(f"search of {size}", lambda: cold_and_warm(size))
+        say(f"{size} images: cold {row['cold']:.0f} s, warm {row['seconds']:.0f} s")
+        say(f"  best {row['params']}, MAE {row['mae']:.3f}")
+        return row
+
+    found = growth(n)
     # All activations, with the weight decay that suits them.
     task = {**common, "n_images": n, "cache": found["cache"], "refit": False}
     plain = {**task["options"], "n_components": None, "lr": 0.002, "weight_decay": 0.2}
@@ -393,13 +395,14 @@ def main() -> None:
     )
     say("anonymous memory:", few_images, many_images)
 
-    growth = [(size, row["cold"], row["seconds"]) for size, row in searches.items()]
-    _, cold, warm = growth[-1]
+    searches = {size: growth(size) for size in [*(g for g in options.growth if g < n), n]}
+    grows = [(size, row["cold"], row["seconds"]) for size, row in searches.items()]
+    _, cold, warm = grows[-1]
     n_train = n * (N_FOLDS - 1) / N_FOLDS
     n_fits = N_CANDIDATES * N_FOLDS
     naive = n_fits * (N_EPOCHS * n_train * train + (n - n_train) * score) + N_EPOCHS * n * train
     grown = {name: (many_images[name] - few_images[name]) / 1e6 for name in ("fit", "predict")}
-    slopes = [np.polyfit([g[0] for g in growth], [g[k] for g in growth], 1)[0] for k in (1, 2)]
+    slopes = [np.polyfit([g[0] for g in grows], [g[k] for g in grows], 1)[0] for k in (1, 2)]
     rows = [
         (f"F, {str(dtype)[6:]}", f"{F:.0f} s", "the yardstick"),
         ("cold grid search and refit", f"{cold:.0f} s, {cold / F:.2f} F", "<= 3 F"),
@@ -429,7 +432,7 @@ def main() -> None:
     for row in rows:
         say("|", " | ".join(row), "|")
     say("\n| images | cold, s | warm, s |\n|---:|---:|---:|")
-    for size, *seconds in growth:
+    for size, *seconds in grows:
         say(f"| {size} | {seconds[0]:.0f} | {seconds[1]:.0f} |")
     say(f"| slope, ms an image | {1e3 * slopes[0]:.0f} | {1e3 * slopes[1]:.0f} |")
 
