@@ -139,12 +139,11 @@ def _learn(
     for block in _blocks(images, rows, device):
         block -= mean
         subspace.addmm_(block.T, block @ start)
-    with one_thread():  # its sums alone depend on their number
-        components = torch.linalg.qr(subspace)[0].half().contiguous()  # as they are kept
-
     some = rows[:: max(len(rows) // _BLOCK, 1)][:_BLOCK]
     (block,) = _blocks(images, some, device)
-    mean_square = ((block - mean) @ components.float()).square().mean().item()
+    with one_thread():  # products of blocks come out the same on many, these do not
+        components = torch.linalg.qr(subspace)[0].half().contiguous()  # as they are kept
+        mean_square = ((block - mean) @ components.float()).square().mean().item()
     return Projection(mean.cpu().numpy(), components.cpu().numpy(), max(mean_square, 1e-12) ** -0.5)
 
 
