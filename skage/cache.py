@@ -155,6 +155,11 @@ class ActivationPool:
         row = self._rows.get(key)
         return None if row is None else self.array[row]
 
+    def let_go(self) -> None:
+        """See the function of this name."""
+        if self._array is not None:
+            let_go(self._array)
+
     def put(self, keys: Sequence[bytes], activations: np.ndarray) -> list[int]:
         """Append what is new, and say where each row stands."""
         with self._lock:

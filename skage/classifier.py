@@ -383,6 +383,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             )
             if projection is not None:
                 projection.fold_into(net.module_.classifier)
+                let_go(projection.components)
             for array in (found.array, inputs[0]):
                 let_go(array)
         self.classes_ = classes
@@ -432,7 +433,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     logits = suffix(torch.from_numpy(chunk.activations).to(device)).float()
                 probabilities[chunk.positions] = logits.softmax(dim=1).cpu().numpy()
         if pool is not None:
-            let_go(pool.array)
+            pool.let_go()
         if errors:
             _warn_skipped(errors, len(images), "get NaN")
         return probabilities

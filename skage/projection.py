@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,16 +43,13 @@ class Projection:
     scale: float
 
     def __call__(self, images: Collected, device: torch.device) -> np.ndarray:
-        """Compressed activations of the images, (m, n_components) float16, in a nameless file."""
+        """Compressed activations of the images, (m, n_components), float16."""
         mean = torch.from_numpy(self.mean).to(device)
         scaled = self.scale * torch.from_numpy(self.components).to(device).float()
-        with tempfile.TemporaryFile() as file:
-            for block in _blocks(images, images.rows, device):
-                rows = ((block - mean) @ scaled).clamp(-65504, 65504).half()
-                file.write(rows.cpu().numpy().data)
-            file.flush()
-            shape = len(images.rows), scaled.shape[1]
-            return np.memmap(file, np.float16, "c", shape=shape)
+        return _paged(
+            ((block - mean) @ scaled).clamp(-65504, 65504).half().cpu().numpy()
+            for block in _blocks(images, images.rows, device)
+        )
 
     def fold_into(self, layers: nn.Sequential) -> None:
         """Make layers that were trained on compressed rows take the activations themselves."""
@@ -77,8 +74,8 @@ def compress(
 ) -> tuple[Projection, np.ndarray]:
     """Project images to the subspace that suits those of them that train.
 
-    A search meets the same images in every candidate: what was learned and
-    compressed is kept within the process, and what was learned in the store.
+    A search meets the same images in every candidate: with a store, what was
+    learned is kept there, and what was compressed within the process.
 
     Parameters
     ----------
@@ -107,17 +104,32 @@ def compress(
     hasher = hashlib.blake2b(b"projection %d %d" % (_VERSION, n_components), digest_size=20)
     hasher.update(b"".join(images.keys) + np.packbits(is_training).tobytes())
     key = hasher.digest()
+    training_rows = images.rows[is_training]
+    if store is None:
+        projection = _learn(images, training_rows, n_components, device)
+        return projection, projection(images, device)
     if key not in _kept:
-        projection = None if store is None else _load(store.get(key))
-        if projection is None:
-            projection = _learn(images, images.rows[is_training], n_components, device)
-            if store is not None:
-                store.put({key: _dump(projection)}, f"{n_components} components")
+        known = _load(store.get(key))
+        projection = known or _learn(images, training_rows, n_components, device)
+        if known is None:
+            store.put({key: _dump(projection)}, f"{n_components} components")
+        projection = replace(projection, components=_paged([projection.components]))
         _kept[key] = projection, projection(images, device)
     _kept.move_to_end(key)
     while len(_kept) > _N_KEPT:
         _kept.popitem(last=False)
     return _kept[key]
+
+
+def _paged(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Blocks of rows, in a file without a name that the system may page out."""
+    n_rows = 0
+    with tempfile.TemporaryFile() as file:
+        for block in blocks:
+            file.write(block.data)
+            n_rows += len(block)
+        file.flush()
+        return np.memmap(file, block.dtype, "c", shape=(n_rows, *block.shape[1:]))
 
 
 def _learn(

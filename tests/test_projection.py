@@ -31,6 +31,11 @@ def images():
     return collected(rows.astype(np.float16))
 
 
+def test_nothing_outlives_a_fit_without_a_store(images):
+    compress(images, np.ones(60, dtype=bool), 5, CPU)
+    assert not projection._kept
+
+
 def test_the_variance_is_kept(images):
     everything = np.ones(60, dtype=bool)
     found, rows = compress(images, everything, 5, CPU)
