@@ -37,6 +37,7 @@ class Part(nn.Module):
 
     mean: Tensor
     std: Tensor
+    channels_last = True  # how convolutions lay out memory
 
     def __init__(
         self,
@@ -62,8 +63,8 @@ class Part(nn.Module):
         elif x.dtype != self._dtype():
             x = x.to(self._dtype())
         if x.ndim == 4:
-            x = self._padded(x, 2)
-            x = self.features(x.permute(0, 3, 1, 2))  # a view: memory stays channels-last
+            x = self._padded(x, 2).permute(0, 3, 1, 2)  # a view: memory stays channels-last
+            x = self.features(x if self.channels_last else x.contiguous())
         if self.pool is not None:
             x = torch.flatten(self.pool(x), 1)
         if x.ndim == 4:

@@ -15,11 +15,11 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 from skorch.utils import noop
-from torch import nn
 
 from .callbacks import AgeError, EpochBar, StopIfDiverged, diverged
 from .hardware import one_thread
 from .net import Rows, SuffixNet, Targets, make_net, restore_net
+from .network import Part
 from .parallel import AcceleratedNet, SharedLoss
 
 # Parameters of a suffix that one thread trains about as fast as two: fits side by
@@ -29,7 +29,7 @@ _PATIENCE = 5  # epochs without a better validation error, for early_stopping=Tr
 
 
 def train_suffix(
-    suffix: nn.Module,
+    suffix: Part,
     activations: np.ndarray,
     rows: np.ndarray,
     targets: Targets,
@@ -105,7 +105,11 @@ def train_suffix(
         **_optimizer(optimizer, weight_decay, momentum, device),
     )
     n_parameters = sum(parameter.numel() for parameter in suffix.parameters())
-    with _ctrl_c_raises(), one_thread(if_true=n_parameters <= _SMALL):
+    with (
+        _ctrl_c_raises(),
+        one_thread(if_true=n_parameters <= _SMALL),
+        _training_layout(suffix, device, precision),
+    ):
         net.fit(train, None)
     # The last steps of all come after the last loss.
     sample = net.evaluation_step(train.__getitems__(list(range(min(len(train), 32)))))
@@ -114,6 +118,19 @@ def train_suffix(
     trained = restore_net(suffix)
     trained.history = net.history
     return trained
+
+
+@contextlib.contextmanager
+def _training_layout(suffix: Part, device: torch.device, precision: torch.dtype) -> Iterator[None]:
+    """Channels first in float32 on a CPU, whose backward passes are a tenth faster so."""
+    first = device.type == "cpu" and precision == torch.float32
+    suffix.channels_last = not first
+    suffix.to(memory_format=torch.contiguous_format if first else torch.channels_last)
+    try:
+        yield
+    finally:
+        suffix.channels_last = True
+        suffix.to(memory_format=torch.channels_last)
 
 
 @contextlib.contextmanager
