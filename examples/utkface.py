@@ -125,23 +125,15 @@ def skage_model(weights, cache) -> BinnedAgeRegressor:
 
 def deeper_model(weights, cache) -> BinnedAgeRegressor:
     """Block 5 trained too, on half-size images; its settings were not searched."""
-    return BinnedAgeRegressor(
-        VGG16Classifier(
-            weights=weights,
-            trainable="block5",
-            image_size=112,
-            hidden_layer_sizes=(256,),
-            optimizer="adamw",
-            lr=2e-4,
-            weight_decay=0.05,
-            batch_size=64,
-            max_epochs=6,
-            lr_step=4,
-            validation_fraction=0,
-            feature_cache=cache,
-            random_state=0,
-        ),
-        AgeBinner(n_bins=20, strategy="balanced"),
+    return skage_model(weights, cache).set_params(
+        classifier__trainable="block5",
+        classifier__image_size=112,
+        classifier__optimizer="adamw",
+        classifier__lr=2e-4,
+        classifier__weight_decay=0.05,
+        classifier__batch_size=64,
+        classifier__max_epochs=6,
+        classifier__lr_step=4,
     )
 
 

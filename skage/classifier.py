@@ -333,7 +333,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 len(classes),
                 weights=self.weights,
                 trainable=self.trainable,
-                hidden_layer_sizes=self._check_hidden_layer_sizes(),
+                hidden_layer_sizes=self._check_layers(),
                 dropout=self.dropout,
                 image_size=self.image_size,
                 n_components=self.n_components,
@@ -459,7 +459,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             labels[skipped] = np.nan if numeric else None
         return labels
 
-    def _check_hidden_layer_sizes(self):
+    def _check_layers(self):
         sizes = self.hidden_layer_sizes
         if self.n_components is not None:
             if self.trainable not in ("head", "classifier"):
@@ -503,24 +503,24 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     def _get_ready(self):
         """The fitted network on its device; made on first use, left out of pickles."""
-        if self._ready is None or self._ready[0] != (self.device, self.precision):
-            try:
-                device = resolve_device(self.device)
-            except ValueError as error:  # trained elsewhere
-                warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
-                device = torch.device("cpu")
-            precision = resolve_precision(self.precision, device)
-            frozen = self._frozen(self.prefix_, self.image_size_, device, precision)
-            self._make_ready(frozen, device)
-        assert self._ready is not None
-        return self._ready[1]
+        if self._ready is not None and self._ready[0] == (self.device, self.precision):
+            return self._ready[1]
+        try:
+            device = resolve_device(self.device)
+        except ValueError as error:  # trained elsewhere
+            warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
+            device = torch.device("cpu")
+        precision = resolve_precision(self.precision, device)
+        frozen = self._frozen(self.prefix_, self.image_size_, device, precision)
+        return self._make_ready(frozen, device)
 
     def _make_ready(self, frozen, device):
         suffix = self.net_.module_.eval()
         if device.type != "cpu":
             suffix = copy.deepcopy(suffix).to(device)
-        ready = (self.device, self.precision), (frozen, suffix, device)
-        self._ready: tuple | None = ready
+        ready = frozen, suffix, device
+        self._ready: tuple | None = ((self.device, self.precision), ready)
+        return ready
 
     def __getstate__(self):
         state = super().__getstate__()

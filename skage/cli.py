@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -184,9 +184,7 @@ _FOLDER = click.option(
 def info(folder: str) -> None:
     """Say what the store holds."""
     with _opened_store(folder) as store:
-        click.echo(
-            f"{store.folder}: {_gigabytes(store.n_bytes)} of at most {_gigabytes(store.limit)}"
-        )
+        _echo_size(store)
         for holding in store.holdings():
             last_used = datetime.fromtimestamp(holding.last_used).strftime("%Y-%m-%d %H:%M")
             click.echo(
@@ -200,9 +198,9 @@ def info(folder: str) -> None:
 def clear(folder: str) -> None:
     """Delete all that the store holds."""
     with _clear_errors():
-        from .store import clear_store, resolve_folder
+        from .store import clear_store
 
-        n_bytes = clear_store(resolve_folder(folder))
+        n_bytes = clear_store(folder)
     click.echo(f"{_gigabytes(n_bytes)} deleted.")
 
 
@@ -215,19 +213,21 @@ def limit(size: str, folder: str) -> None:
         n_bytes = _bytes(size)
     with _opened_store(folder, make=True) as store:
         store.limit = n_bytes
-        click.echo(
-            f"{store.folder}: {_gigabytes(store.n_bytes)} of at most {_gigabytes(store.limit)}"
-        )
+        _echo_size(store)
+
+
+def _echo_size(store: Any) -> None:
+    click.echo(f"{store.folder}: {_gigabytes(store.n_bytes)} of at most {_gigabytes(store.limit)}")
 
 
 @contextmanager
 def _opened_store(folder: str, make: bool = False) -> Iterator[Any]:
     """A store that can be used, else a clear error."""
     with _clear_errors():
-        from .store import FeatureStore, open_existing, resolve_folder
+        from .store import open_existing, open_store
 
-        new = closing(FeatureStore(resolve_folder(folder))) if make else None
-        with new or open_existing(folder) as store:
+        opened: Any = open_store(folder) if make else open_existing(folder)
+        with opened as store:
             if not store.usable:
                 raise ValueError(f"The feature cache in {store.folder!r} cannot be used.")
             yield store

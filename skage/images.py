@@ -185,7 +185,6 @@ def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | 
                 f"{MAX_FILE_BYTES} that an image may have. {SKIP_HINT}"
             )
         with open(path, "rb") as file:
-            before = _stamp(os.fstat(file.fileno()))
             data = file.read()
             after = _stamp(os.fstat(file.fileno()))
     except FileNotFoundError as error:
@@ -197,7 +196,7 @@ def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | 
     if not data:
         raise ImageError(f"{_at(path, position)} is empty (0 bytes). {SKIP_HINT}")
     settled = max(after[3:]) < time.time_ns() - _SETTLED
-    return data, after if settled and before == after else None
+    return data, after if settled and after == _stamp(status) else None
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

@@ -91,8 +91,7 @@ class FeatureStore:
     def limit(self) -> int:
         """Bytes that the store may fill; kept in the store, for all who use it."""
         with self._lock:
-            row = self._db.execute("SELECT value FROM setting WHERE name = 'limit'").fetchone()
-        return DEFAULT_LIMIT if row is None else row[0]
+            return self._get_limit()
 
     @limit.setter
     def limit(self, n_bytes: int) -> None:
@@ -165,6 +164,10 @@ class FeatureStore:
             with contextlib.suppress(AttributeError):  # the file was never opened
                 self._db.close()
 
+    def _get_limit(self) -> int:
+        row = self._db.execute("SELECT value FROM setting WHERE name = 'limit'").fetchone()
+        return DEFAULT_LIMIT if row is None else row[0]
+
     def _pragma(self, name: str) -> Any:
         return self._db.execute(f"PRAGMA {name}").fetchone()[0]
 
@@ -208,8 +211,7 @@ class FeatureStore:
 
     def _make_room(self, keep: Mapping[bytes, bytes] | None = None) -> None:
         """Delete the entries not used for longest, if the store has outgrown its limit."""
-        row = self._db.execute("SELECT value FROM setting WHERE name = 'limit'").fetchone()
-        limit = DEFAULT_LIMIT if row is None else row[0]
+        limit = self._get_limit()
         surplus = self.n_bytes - limit
         if surplus <= 0:
             return

@@ -105,7 +105,8 @@ def memory(task: dict) -> dict:
     ages = np.random.default_rng(0).integers(1, 90, len(paths)).astype(float)
     model = skage_model(task["weights"], None, image_size=32, max_epochs=2)
     peaks = {}
-    for name, work in (("fit", lambda: model.fit(paths, ages)), ("predict", model.predict)):
+    works = {"fit": lambda: model.fit(paths, ages), "predict": lambda: model.predict(paths)}
+    for name, work in works.items():
         done, seen = threading.Event(), [0]
 
         def watch(done=done, seen=seen):
@@ -115,7 +116,7 @@ def memory(task: dict) -> dict:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        work() if name == "fit" else work(paths)
+        work()
         done.set()
         watcher.join()
         peaks[name] = seen[0]
