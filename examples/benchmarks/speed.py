@@ -57,7 +57,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def skage_model(weights: str, cache: str | None, **options) -> BinnedAgeRegressor:
     defaults = {
         "hidden_layer_sizes": (256,),
-        "n_components": 512,
+        "n_components": 768,
         "lr": 0.02,
         "batch_size": 128,
         "max_epochs": N_EPOCHS,
@@ -103,7 +103,7 @@ def memory(task: dict) -> dict:
     """Largest anonymous memory of a fit and of a prediction, in bytes."""
     paths = [str(path) for path in sorted(Path(task["folder"]).iterdir())][: task["n_images"]]
     ages = np.random.default_rng(0).integers(1, 90, len(paths)).astype(float)
-    model = skage_model(task["weights"], None, image_size=32, max_epochs=2)
+    model = skage_model(task["weights"], None, image_size=32, n_components=256, max_epochs=2)
     peaks = {}
     works = {"fit": lambda: model.fit(paths, ages), "predict": lambda: model.predict(paths)}
     for name, work in works.items():
