@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from . import datasets, displays, metrics
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
+    from .faces import FaceCropper
     from .modelfile import load
     from .regressor import BinnedAgeRegressor
 
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AgeBinner",
     "BinnedAgeRegressor",
+    "FaceCropper",
     "VGG16Classifier",
     "datasets",
     "displays",
@@ -27,6 +29,7 @@ __all__ = [
 _HOME = {
     "AgeBinner": "binning",
     "BinnedAgeRegressor": "regressor",
+    "FaceCropper": "faces",
     "VGG16Classifier": "classifier",
     "load": "modelfile",
 }

@@ -22,12 +22,20 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .images import ImageError, digest_and_decoder, map_ahead, remembered_digest, resize
+from .images import (
+    SKIP_HINT,
+    ImageError,
+    digest_and_decoder,
+    map_ahead,
+    remembered_digest,
+    resize,
+)
 from .network import Part, digest
 from .store import FeatureStore
 
 _CHUNK = 32  # images a forward pass, and a transaction of the store
 _NOTE_AFTER = 3600  # seconds, that a store is told of what is used out of a pool
+_SHOWN = 20  # unreadable images that an error names
 _VERSION = 2  # of the reading and resizing of images: another one, other keys
 
 _layouts: dict[bytes, tuple[tuple[int, ...], np.dtype]] = {}  # by the prefix's digest
@@ -274,7 +282,7 @@ def iter_activations(
             pixels = resize(decode(size), size) if activation is None else None
             return _Read(position, key, activation, pixels)
         except ImageError as error:
-            if on_error == "raise":
+            if on_error == "raise" and not error.skip:
                 raise
             error.position = position
             return error
@@ -314,6 +322,36 @@ def _activations(
             store.put({key: row.tobytes() for key, row in computed.items()}, prefix.label)
         rows |= computed
     return np.stack([rows[r.key] for r in batch])
+
+
+def _check_readable(
+    images: Sequence[Any],
+    positions: Sequence[int],
+    prefix: FrozenPrefix,
+    store: FeatureStore | None,
+    n_jobs: int | None,
+) -> None:
+    """Refuse what cannot be read before the long pass, all of it at once."""
+
+    def problem(position: int) -> ImageError | None:
+        try:
+            content, decode = digest_and_decoder(images[position], position)
+            if store is None or prefix.key(content) not in store:
+                decode(prefix.image_size)
+        except ImageError as error:
+            return None if error.skip else error
+        return None
+
+    n_threads = torch.get_num_threads() if n_jobs is None else n_jobs
+    errors = [error for error in map_ahead(problem, positions, n_threads) if error is not None]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        shown = [str(error).replace(SKIP_HINT, "").strip() for error in errors[:_SHOWN]]
+        more = [f"and {len(errors) - _SHOWN} more."] if len(errors) > _SHOWN else []
+        raise ImageError(
+            "\n  ".join([f"{len(errors)} images cannot be read. {SKIP_HINT}", *shown, *more])
+        )
 
 
 @dataclass
@@ -372,6 +410,8 @@ def collect_activations(
             pool.used = time.monotonic()
             store.note_use(key for _, key in found.values())
         if unknown:
+            if options.get("on_error", "raise") == "raise" and prefix.part is not None:
+                _check_readable(images, unknown, prefix, store, options.get("n_jobs"))
             start = random.SystemRandom().randrange(len(unknown)) if store is not None else 0
             unknown = unknown[start:] + unknown[:start]
             chunks = iter_activations(

@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +45,23 @@ class ImageError(ValueError):
     """An image that cannot be read; the message names it and its position."""
 
     position = -1
+    skip = False  # whether it is left out even where other such images raise
+
+
+class DerivedImage(ABC):
+    """An image made from another when it is needed, such as the crop of a face."""
+
+    #: The image that it is made from.
+    source: Any
+
+    @property
+    @abstractmethod
+    def recipe(self) -> bytes | None:
+        """What tells it from others of its source; None if only its pixels do."""
+
+    @abstractmethod
+    def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
+        """Make it, in RGB: digest and decoder are those of the source, as is the name."""
 
 
 def check_images(X: Any) -> Any:
@@ -66,7 +84,7 @@ def check_images(X: Any) -> Any:
     ValueError
         If X is a single image, is empty, or is an array of another rank.
     """
-    if isinstance(X, (str, bytes, os.PathLike, Image.Image)):
+    if isinstance(X, (str, bytes, os.PathLike, Image.Image, DerivedImage)):
         raise ValueError(f"X is one image ({_name(X)}); pass a list: [X].")
     if hasattr(X, "iloc"):  # pandas: a Series or a one-column frame
         X = X.to_numpy()
@@ -102,6 +120,15 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
     known need not be decoded at all. The function takes the side in pixels that
     the image will be resized to, if any: a JPEG much larger is decoded smaller.
     """
+    if isinstance(item, DerivedImage):
+        source = digest_and_decoder(item.source, position)
+
+        def derived(size: int = 0) -> Image.Image:
+            return item.derive(*source, _at(item.source, position))
+
+        if item.recipe is not None:
+            return _digest(b"derived", source[0] + item.recipe), derived
+        item = derived()
     if isinstance(item, (str, os.PathLike)):
         data, stamp = _read_file(item, position)
         digest = _digest(b"file", data)
@@ -129,6 +156,11 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
 
 def remembered_digest(item: Any) -> bytes | None:
     """The digest of a file that was read before and has not changed, else None."""
+    if isinstance(item, DerivedImage):
+        source = remembered_digest(item.source)
+        if source is None or item.recipe is None:
+            return None
+        return _digest(b"derived", source + item.recipe)
     if not isinstance(item, (str, os.PathLike)):
         return None
     stamp, digest = _digests.get(os.fspath(item), (None, None))
@@ -281,6 +313,8 @@ def _digest(kind: bytes, data: bytes) -> bytes:
 
 
 def _name(item: Any) -> str:
+    if isinstance(item, DerivedImage):
+        return _name(item.source)
     if isinstance(item, Image.Image):
         return getattr(item, "filename", "") or f"{item.mode} image of {item.size}"
     if isinstance(item, (str, os.PathLike)):

@@ -130,6 +130,19 @@ class FeatureStore:
                 return None
         return row[2]
 
+    def __contains__(self, key: bytes) -> bool:
+        """Whether there is an entry; whether it is sound shows when it is read."""
+        with self._lock:
+            if not self._readable:
+                return False
+            try:
+                query = "SELECT 1 FROM entry WHERE key = ?"
+                return self._db.execute(query, (key,)).fetchone() is not None
+            except sqlite3.Error as error:
+                self._give_up(error)
+                self._readable = False
+                return False
+
     def put(self, entries: Mapping[bytes, bytes], label: str = "") -> None:
         """Store entries, all or none; `label` says what they are."""
         with self._lock:

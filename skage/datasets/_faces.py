@@ -16,7 +16,9 @@ _MIN_CANVAS = 192  # pixels; thinner lines than this allows would vanish
 Colour = tuple[int, int, int]
 
 
-def make_faces(n_samples=200, image_size=64, random_state=None, *, return_X_y=False):
+def make_faces(
+    n_samples=200, image_size=64, random_state=None, *, scenes=False, return_X_y=False
+):
     """Draw faces whose proportions, hair, wrinkles and skin follow an age.
 
     Skin tone, face shape, hair colour and cut belong to the person, who is
@@ -34,6 +36,10 @@ def make_faces(n_samples=200, image_size=64, random_state=None, *, return_X_y=Fa
     random_state : int, RandomState instance or None, default=None
         An int draws the same faces each time.
 
+    scenes : bool, default=False
+        Draw uncropped scenes: one to three faces of several sizes, turned by up
+        to 30 degrees, before clutter.
+
     return_X_y : bool, default=False
         Return (data, target) rather than a Bunch.
 
@@ -42,9 +48,14 @@ def make_faces(n_samples=200, image_size=64, random_state=None, *, return_X_y=Fa
     faces : Bunch
         data : ndarray of shape (n_samples, image_size, image_size, 3), uint8
         target : ndarray of shape (n_samples,), float64
-            Ages in whole years from 0 to 90.
+            Ages in whole years from 0 to 90; in a scene of its largest face.
         groups : ndarray of shape (n_samples,), int
             The person; one person's pictures belong on one side of a split.
+        faces : list of Bunch, with `scenes` only
+            Of each scene its faces, the largest first: boxes (n_faces, 4), left,
+            top, width and height in pixels of the upright face around its
+            centre; angles (n_faces,), degrees by which the scene is to be turned
+            counter-clockwise for the face to stand upright; ages (n_faces,).
         DESCR : str
 
     Examples
@@ -62,17 +73,22 @@ def make_faces(n_samples=200, image_size=64, random_state=None, *, return_X_y=Fa
     data = np.empty((n_samples, image_size, image_size, 3), dtype=np.uint8)
     target = np.empty(n_samples)
     groups = np.arange(n_samples) // 2
+    drawn = {"faces": []} if scenes else {}
     person = None
     for i in range(n_samples):
         if person is None or i % 2 == 0:
             person = _Person.draw(rng)
         target[i] = rng.randint(0, 91)
+        if scenes:
+            data[i], faces = _scene(person, target[i], image_size, rng)
+            drawn["faces"].append(faces)
+            continue
         side = max(_MIN_CANVAS, _OVERSAMPLING * image_size)
         portrait = _Portrait(person, target[i], side, rng)
         data[i] = _photograph(portrait.draw(), image_size, portrait.backdrop, rng)
     if return_X_y:
         return data, target
-    return Bunch(data=data, target=target, groups=groups, DESCR=make_faces.__doc__)
+    return Bunch(data=data, target=target, groups=groups, **drawn, DESCR=make_faces.__doc__)
 
 
 @dataclass
@@ -124,7 +140,7 @@ class _Portrait:
         self.nose_y = self.eye_y + 0.22 + 0.18 * grown
         self.mouth_y = self.nose_y + 0.16 + 0.10 * grown
         self.backdrop = _hsv(rng.uniform(), rng.uniform(0.1, 0.5), rng.uniform(0.45, 0.95))
-        self.image = Image.new("RGB", (side, side), self.backdrop)
+        self.image = Image.new("RGBA", (side, side))
         self.pen = ImageDraw.Draw(self.image)
 
     def draw(self) -> Image.Image:
@@ -141,6 +157,15 @@ class _Portrait:
         if self.rng.uniform() < 0.1 + 0.35 * self.old:
             self._glasses()
         return self.image
+
+    def box_in(self, left: float, top: float, angle: float) -> tuple[float, ...]:
+        """Left, top, width and height of the face where the drawing, turned
+        clockwise about its centre, is pasted."""
+        x, y = (position - self.side / 2 for position in self._at(0, 0))
+        sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+        x, y = left + self.side / 2 + x * cos - y * sin, top + self.side / 2 + x * sin + y * cos
+        width, height = (2 * r * 0.36 * self.side for r in (self.wide, self.tall))
+        return x - width / 2, y - height / 2, width, height
 
     def _at(self, x: float, y: float) -> tuple[float, float]:
         scale = 0.36 * self.side
@@ -241,9 +266,11 @@ class _Portrait:
 
 
 def _photograph(
-    image: Image.Image, size: int, backdrop: Colour, rng: np.random.RandomState
+    drawing: Image.Image, size: int, backdrop: Colour, rng: np.random.RandomState
 ) -> np.ndarray:
     """Tilt, shift, scale, light and blur, as a camera would see the drawing."""
+    image = Image.new("RGB", drawing.size, backdrop)
+    image.paste(drawing, mask=drawing)
     side = image.width
     angle, zoom = math.radians(rng.uniform(-12, 12)), rng.uniform(0.92, 1.12)
     dx, dy = rng.uniform(-0.04, 0.04, 2) * side
@@ -255,7 +282,12 @@ def _photograph(
     image = image.transform(
         image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=backdrop
     )
-    image = image.resize((size, size), Image.Resampling.LANCZOS)
+    return _develop(image.resize((size, size), Image.Resampling.LANCZOS), rng)
+
+
+def _develop(image: Image.Image, rng: np.random.RandomState) -> np.ndarray:
+    """Blur, light from one side, tint and noise."""
+    size = image.width
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.004) * size))
     direction = rng.uniform(0, 2 * math.pi)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
@@ -265,6 +297,51 @@ def _photograph(
     tint = rng.uniform(0.94, 1.06, 3)
     pixels = np.asarray(image) * light[:, :, None] * tint + rng.normal(0, 2, (size, size, 1))
     return pixels.clip(0, 255).astype(np.uint8)
+
+
+def _scene(
+    person: _Person, age: float, size: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, Bunch]:
+    """A scene with the person, larger than some others that may stand beside."""
+    side = 2 * size
+    image = Image.new("RGB", (side, side), _hsv(rng.uniform(), 0.3, rng.uniform(0.4, 0.9)))
+    _clutter(ImageDraw.Draw(image), side, rng)
+    free = np.ones((side, side), dtype=bool)
+    found = []
+    width = rng.uniform(0.35, 0.6) * side  # of a portrait, whose face fills some 0.7 of it
+    for _ in range(rng.randint(1, 4)):
+        angle = rng.uniform(-30, 30)
+        portrait = _Portrait(person, age, int(width), rng)
+        drawing = portrait.draw().rotate(-angle, Image.Resampling.BICUBIC)
+        corners = rng.randint(0, side - drawing.width + 1, (20, 2))
+        for x, y in corners:
+            place = np.s_[y : y + drawing.height, x : x + drawing.width]
+            if free[place].all():
+                free[place] = False
+                image.paste(drawing, (int(x), int(y)), drawing)
+                found.append((*portrait.box_in(x, y, angle), angle, age))
+                break
+        person, age, width = _Person.draw(rng), rng.randint(0, 91), width * rng.uniform(0.5, 0.8)
+    image = image.resize((size, size), Image.Resampling.LANCZOS)
+    faces = np.array(found)
+    return _develop(image, rng), Bunch(
+        boxes=faces[:, :4] * size / side, angles=faces[:, 4], ages=faces[:, 5]
+    )
+
+
+def _clutter(pen: ImageDraw.ImageDraw, side: int, rng: np.random.RandomState) -> None:
+    """Things that are no faces."""
+    for _ in range(rng.randint(6, 14)):
+        x, y, w, h = rng.uniform(-0.1, 1, 2).tolist() + rng.uniform(0.05, 0.5, 2).tolist()
+        colour = _hsv(rng.uniform(), rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.95))
+        box = [side * x, side * y, side * (x + w), side * (y + h)]
+        kind = rng.randint(3)
+        if kind == 0:
+            pen.rectangle(box, fill=colour)
+        elif kind == 1:
+            pen.ellipse(box, fill=colour)
+        else:
+            pen.line(box, fill=colour, width=int(side * rng.uniform(0.005, 0.03)) + 1)
 
 
 def _mix(a: Colour, b: Colour, share: float) -> Colour:

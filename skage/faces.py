@@ -1,0 +1,499 @@
+"""FaceCropper: find the face, turn it upright, and cut it out with a margin, as DEX does."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import threading
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import Bunch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from .images import (
+    DerivedImage,
+    ImageError,
+    check_images,
+    digest_and_decoder,
+    image_tags,
+    map_ahead,
+)
+from .store import open_store, resolve_folder
+
+#: The rotations of DEX: every 5 degrees up to 60 either way, a quarter turn either way,
+#: and upside down.
+DEX_ANGLES = (0, *(sign * angle for angle in (*range(5, 61, 5), 90) for sign in (1, -1)), 180)
+
+_YUNET_URL = (
+    "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
+    "47534e27c9851bb1128ccc0102f1145e27f23f98/models/face_detection_yunet/"
+    "face_detection_yunet_2026may.onnx"
+)
+_YUNET_SHA256 = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
+_YUNET_SCORE = 0.6
+_HAAR_NEIGHBOURS = 4
+_SIDE = 640  # pixels; faces are looked for in images made so small
+_VERSION = 1  # of the procedure: another one, other crops
+_MAX_REMEMBERED = 100_000
+
+# Faces by (what finds them, digest of the image), an array (n, 6) each.
+_found: dict[tuple[Any, bytes], np.ndarray] = {}
+_local = threading.local()  # OpenCV's detectors, of which each thread needs its own
+
+
+class NoFaceError(ImageError):
+    """No face is found in an image; the message names it and its position."""
+
+
+class FaceCropper(TransformerMixin, BaseEstimator):
+    """Cut faces out of photographs (DEX, Rothe et al., IJCV 2016, section 3.1).
+
+    The strongest detection is turned upright and widened by a margin; where
+    that leaves the image, its last pixels are repeated. The crop is squeezed
+    to a square.
+
+    A crop is made when it is read. The activations that an estimator keeps of
+    it are known by the original image and by the parameters here, so a search
+    detects no face twice.
+
+    Parameters
+    ----------
+    detector : {"haar", "yunet"} or callable, default="haar"
+        "haar" is the frontal face cascade inside OpenCV. "yunet" is a small
+        network, better at profiles, rotation and dim light, in OpenCV's
+        FaceDetectorYN. A callable takes an RGB image (height, width, 3), uint8,
+        and returns faces (n, 5): left, top, width and height in pixels, and a
+        score; it must be picklable for use in several processes.
+
+    margin : float, default=0.4
+        Share of the box's width that is added left and right, and of its height
+        above and below.
+
+    size : int, default=224
+        Side of the crop in pixels.
+
+    angles : None, "dex" or sequence of float, default=None
+        Degrees by which the image is turned counter-clockwise to find faces
+        that are not upright; None looks at it as it is. "dex" stands for the 28
+        rotations of the paper, `DEX_ANGLES`, and so for 28 times the work.
+
+    select : {"strongest", "largest"}, default="strongest"
+        Which of several faces to take.
+
+    on_no_face : {"whole", "raise", "nan"}, default="whole"
+        Without any face: squeeze the whole image, as the paper; raise
+        `NoFaceError`; or leave the image out of fit and let its prediction be
+        NaN, with one warning.
+
+    model_file : path, default=None
+        Of "yunet". None takes it from the user's cache folder, where it is
+        downloaded (230 kB) and its checksum compared the first time.
+
+    feature_cache : path, "auto" or None, default=None
+        Folder where the faces found are kept, for other processes and days; best
+        that of the classifier. Not with a callable, whose changes go unnoticed.
+        None keeps them in this process only.
+
+    Raises
+    ------
+    ImportError
+        From fit, transform and detect, if OpenCV is missing:
+        ``pip install 'skage[faces]'``.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skage import BinnedAgeRegressor, FaceCropper
+    >>> model = make_pipeline(FaceCropper(margin=0.4), BinnedAgeRegressor())
+    """
+
+    _parameter_constraints = {
+        "detector": [StrOptions({"haar", "yunet"}), callable],
+        "margin": [Interval(Real, 0, 10, closed="both")],
+        "size": [Interval(Integral, 16, 4096, closed="both")],
+        "angles": [StrOptions({"dex"}), "array-like", None],
+        "select": [StrOptions({"strongest", "largest"})],
+        "on_no_face": [StrOptions({"whole", "raise", "nan"})],
+        "model_file": [str, os.PathLike, None],
+        "feature_cache": [str, os.PathLike, None],
+    }
+
+    def __init__(
+        self,
+        detector="haar",
+        *,
+        margin=0.4,
+        size=224,
+        angles=None,
+        select="strongest",
+        on_no_face="whole",
+        model_file=None,
+        feature_cache=None,
+    ):
+        self.detector = detector
+        self.margin = margin
+        self.size = size
+        self.angles = angles
+        self.select = select
+        self.on_no_face = on_no_face
+        self.model_file = model_file
+        self.feature_cache = feature_cache
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and X; nothing is learned.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+        y : ignored
+
+        Returns
+        -------
+        self : FaceCropper
+        """
+        check_images(X)
+        self._finder()
+        return self
+
+    def transform(self, X):
+        """Cut out one face an image.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            Paths, PIL images or arrays; see `skage.images.check_images`.
+
+        Returns
+        -------
+        crops : list of n_samples FaceCrop
+            Images for any estimator of images. They are made when they are
+            read, which is where a missing face or a broken file raises.
+        """
+        self._validate_params()
+        images, finder = check_images(X), self._finder()
+        how = _How(float(self.margin), int(self.size), self.select, self.on_no_face)
+        return [FaceCrop(image, finder, how) for image in images]
+
+    def detect(self, X, *, on_error="raise", n_jobs=None):
+        """Find all faces.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+        on_error : {"raise", "skip"}, default="raise"
+            Whether an unreadable image raises, or has no faces, with one warning.
+        n_jobs : int, default=None
+            Threads; None takes as many as there are processors.
+
+        Returns
+        -------
+        faces : list of n_samples Bunch
+            boxes : ndarray of shape (n_faces, 4)
+                Left, top, width and height in pixels. A box found at an angle is
+                turned about its own centre, which is where it is in the image.
+            scores : ndarray of shape (n_faces,)
+                Falling; on the detector's own scale.
+            angles : ndarray of shape (n_faces,)
+                Degrees by which the image is to be turned counter-clockwise for
+                the face to stand upright.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read and `on_error` is "raise".
+        """
+        self._validate_params()
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error={on_error!r} must be 'raise' or 'skip'.")
+        images, finder = check_images(X), self._finder()
+
+        def find(position: int) -> np.ndarray | ImageError:
+            try:
+                digest, decode = digest_and_decoder(images[position], position)
+                return finder(digest, decode)[0]
+            except ImageError as error:
+                if on_error == "raise":
+                    raise
+                return error
+
+        results = list(map_ahead(find, range(len(images)), n_jobs))
+        errors = [result for result in results if isinstance(result, ImageError)]
+        if errors:
+            warnings.warn(
+                f"{len(errors)} of {len(images)} images cannot be read and have no faces: "
+                f"{errors[0]}",
+                stacklevel=2,
+            )
+        faces = [np.empty((0, 6)) if isinstance(r, ImageError) else r for r in results]
+        return [Bunch(boxes=f[:, :4], scores=f[:, 4], angles=f[:, 5]) for f in faces]
+
+    def _finder(self) -> _Finder:
+        if self.angles is None:
+            angles: tuple[float, ...] = (0.0,)
+        elif isinstance(self.angles, str):
+            angles = tuple(map(float, DEX_ANGLES))
+        else:
+            angles = tuple(float(angle) for angle in self.angles)
+            if not angles or not all(map(math.isfinite, angles)):
+                raise ValueError(f"angles={self.angles!r} must hold degrees, at least one.")
+        if callable(self.detector):
+            return _Finder(self.detector, angles)
+        cv2 = _import_cv2()
+        model, version = "", f"{_VERSION} {self.detector} {cv2.__version__}"
+        if self.detector == "yunet":
+            model, checksum = _yunet_file(self.model_file)
+            version += f" {checksum}"
+            _yunet(np.zeros((32, 32, 3), np.uint8), model)  # a wrong file shows at once
+        folder = self.feature_cache and resolve_folder(self.feature_cache)
+        return _Finder(self.detector, angles, model, version, folder)
+
+    def __sklearn_tags__(self):
+        tags = image_tags(super().__sklearn_tags__())
+        tags.requires_fit = False
+        return tags
+
+
+class FaceCrop(DerivedImage):
+    """A face cut out of an image when it is needed; ``numpy.asarray`` gives its pixels.
+
+    Parameters
+    ----------
+    source : image
+        A path, PIL image or array.
+    finder : callable
+    how : settings of the crop
+    """
+
+    def __init__(self, source: Any, finder: _Finder, how: _How):
+        self.source, self._finder, self._how = source, finder, how
+
+    @property
+    def recipe(self) -> bytes | None:
+        if not self._finder.version:
+            return None
+        return repr((self._finder.version, self._finder.angles, self._how)).encode()
+
+    def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
+        faces, image = self._finder(digest, decode)
+        size = self._how.size
+        if len(faces):
+            sizes = faces[:, 2] * faces[:, 3]
+            index = 0 if self._how.select == "strongest" else int(sizes.argmax())
+            return _cut_out(image or decode(), faces[index], self._how.margin, size)
+        if self._how.on_no_face == "whole":
+            return (image or decode(size)).resize((size, size), Image.Resampling.BILINEAR)
+        error = NoFaceError(
+            f"No face is found in {name}. Pass on_no_face='whole' to FaceCropper to take the "
+            "whole image."
+        )
+        error.skip = self._how.on_no_face == "nan"
+        raise error
+
+    def image(self) -> Image.Image:
+        """The crop, (size, size), RGB.
+
+        Raises
+        ------
+        ImageError
+            If the source cannot be read, or shows no face and `on_no_face` is
+            not "whole".
+        """
+        return digest_and_decoder(self, 0)[1]()
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.array(self.image(), dtype=dtype)
+
+
+@dataclass(frozen=True)
+class _How:
+    """The settings that a crop depends on beside its face."""
+
+    margin: float
+    size: int
+    select: str
+    on_no_face: str
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Finds the faces of an image, each image once.
+
+    Parameters
+    ----------
+    detector : "haar", "yunet" or callable
+    angles : degrees, counter-clockwise
+    model : path of a model file
+    version : what results depend on beside the angles; empty if that is unknown
+    folder : of a store to keep them in
+    """
+
+    detector: Any
+    angles: tuple[float, ...]
+    model: str = ""
+    version: str = ""
+    folder: str | None = None
+
+    def __call__(
+        self, digest: bytes, decode: Callable[..., Image.Image]
+    ) -> tuple[np.ndarray, Image.Image | None]:
+        """Faces (n, 6): box, score, angle, strongest first; and the image, if it was decoded."""
+        key = (self.version or self.detector, self.angles), digest
+        known = bool(self.version) or isinstance(self.detector, Hashable)
+        faces = _found.get(key) if known else None
+        if faces is not None:
+            return faces, None
+        stored = hashlib.blake2b(repr(key).encode(), digest_size=20).digest()
+        with open_store(self.folder) as store:
+            data = store.get(stored) if store is not None else None
+            if data is not None:
+                image, faces = None, np.frombuffer(data).reshape(-1, 6)
+            else:
+                image = decode()
+                faces = self._look(image)
+                if store is not None:
+                    store.put({stored: faces.tobytes()}, "faces")
+        if known:
+            if len(_found) >= _MAX_REMEMBERED:
+                _found.clear()
+            _found[key] = faces
+        return faces, image
+
+    def _look(self, image: Image.Image) -> np.ndarray:
+        scale = min(1.0, _SIDE / max(image.size))
+        small = image
+        if scale < 1:
+            side = [max(round(n * scale), 1) for n in image.size]
+            small = image.resize((side[0], side[1]), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        faces = [self._look_at(small, angle) for angle in self.angles]
+        boxes = np.concatenate(faces)
+        boxes[:, :4] *= np.array(image.size * 2) / np.array(small.size * 2)
+        return boxes[np.argsort(-boxes[:, 4], kind="stable")]
+
+    def _look_at(self, image: Image.Image, angle: float) -> np.ndarray:
+        """Faces of an image turned counter-clockwise, in its own coordinates."""
+        turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else image
+        detect = _DETECTORS.get(self.detector) if isinstance(self.detector, str) else None
+        pixels = np.asarray(turned)
+        found = detect(pixels, self.model) if detect else self.detector(pixels)
+        faces = np.asarray(found, dtype=np.float64)
+        faces = faces.reshape(0, 5) if faces.size == 0 else faces
+        if faces.ndim != 2 or faces.shape[1] != 5 or not np.isfinite(faces).all():
+            raise ValueError(
+                f"detector {self.detector!r} returned an array of shape {faces.shape}; expected "
+                "finite numbers (n_faces, 5): left, top, width, height, score."
+            )
+        faces = faces[(faces[:, 2] > 0) & (faces[:, 3] > 0)]
+        centre = faces[:, :2] + faces[:, 2:4] / 2 - np.array(turned.size) / 2
+        sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+        x = centre[:, 0] * cos - centre[:, 1] * sin + image.width / 2
+        y = centre[:, 0] * sin + centre[:, 1] * cos + image.height / 2
+        left_top = np.stack([x, y], axis=1) - faces[:, 2:4] / 2
+        return np.column_stack([left_top, faces[:, 2:], np.full(len(faces), angle)])
+
+
+def _haar(pixels: np.ndarray, _: str) -> np.ndarray:
+    cv2 = _import_cv2()
+    if not hasattr(_local, "haar"):
+        file = os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
+        _local.haar = cv2.CascadeClassifier(file)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    smallest = max(24, min(grey.shape) // 20)
+    boxes, _, scores = _local.haar.detectMultiScale3(
+        grey, 1.1, _HAAR_NEIGHBOURS, minSize=(smallest, smallest), outputRejectLevels=True
+    )
+    return np.column_stack([boxes, scores]) if len(boxes) else np.empty((0, 5))
+
+
+def _yunet(pixels: np.ndarray, model: str) -> np.ndarray:
+    cv2 = _import_cv2()
+    nets = _local.__dict__.setdefault("yunet", {})
+    if model not in nets:
+        try:
+            nets[model] = cv2.FaceDetectorYN.create(model, "", (320, 320), _YUNET_SCORE)
+        except cv2.error as error:
+            raise ValueError(f"{model!r} is no YuNet model that OpenCV reads: {error}") from error
+    nets[model].setInputSize(pixels.shape[1::-1])
+    faces = nets[model].detect(np.ascontiguousarray(pixels[:, :, ::-1]))[1]
+    return np.empty((0, 5)) if faces is None else faces[:, [0, 1, 2, 3, 14]]
+
+
+_DETECTORS: dict[str, Callable[[np.ndarray, str], np.ndarray]] = {"haar": _haar, "yunet": _yunet}
+
+
+def _cut_out(image: Image.Image, face: np.ndarray, margin: float, size: int) -> Image.Image:
+    """The upright face with a margin, its last pixels repeated, squeezed to a square."""
+    centre = face[:2] + face[2:4] / 2
+    extent = face[2:4] * (1 + 2 * margin)
+    angle = face[5]
+    shrink = int(extent.max() // (4 * size))
+    if shrink > 1:  # far more pixels than the crop will have
+        image = image.reduce(shrink)
+        centre, extent = centre / shrink, extent / shrink
+    if angle:
+        radius = math.ceil(math.hypot(*extent) / 2) + 1
+        corner = np.round(centre).astype(int) - radius
+        image = _cut(image, corner, (2 * radius, 2 * radius))
+        image = image.rotate(angle, Image.Resampling.BILINEAR, center=tuple(centre - corner))
+        centre = centre - corner
+    corner = np.round(centre - extent / 2).astype(int)
+    far = np.round(centre + extent / 2).astype(int)
+    return _cut(image, corner, np.maximum(far - corner, 1)).resize(
+        (size, size), Image.Resampling.BILINEAR
+    )
+
+
+def _cut(image: Image.Image, corner: Sequence[int], extent: Sequence[int]) -> Image.Image:
+    """A rectangle that may leave the image, whose last pixels are then repeated."""
+    x, y = (
+        np.clip(np.arange(start, start + count), 0, limit - 1)
+        for start, count, limit in zip(corner, extent, image.size, strict=True)
+    )
+    inside = np.asarray(image.crop((x[0], y[0], x[-1] + 1, y[-1] + 1)))
+    return Image.fromarray(inside[y - y[0]][:, x - x[0]])
+
+
+def _import_cv2():
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(
+            "Finding faces needs OpenCV: pip install 'skage[faces]'. Or pass a callable as "
+            "detector."
+        ) from error
+    return cv2
+
+
+def _yunet_file(model_file: str | os.PathLike | None) -> tuple[str, str]:
+    """Path and checksum of YuNet's model, downloaded if need be."""
+    if model_file is not None:
+        if not os.path.isfile(model_file):
+            raise ValueError(f"model_file={os.fspath(model_file)!r} is no file.")
+        path = Path(model_file)
+    else:
+        path = Path(resolve_folder("auto"), _YUNET_URL.rsplit("/", 1)[1])
+        if not path.exists():
+            _download(path)
+    return os.fspath(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _download(path: Path) -> None:
+    from torch.hub import download_url_to_file  # not before it is needed
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        download_url_to_file(_YUNET_URL, os.fspath(path), _YUNET_SHA256, progress=False)
+    except (OSError, RuntimeError) as error:  # no network; another checksum
+        raise OSError(
+            f"YuNet's model cannot be had from {_YUNET_URL}: {error}. Pass its path as "
+            "model_file, or detector='haar'."
+        ) from error
