@@ -299,31 +299,12 @@ def _read_table(
 
         faces = load_utkface(data)
         return faces.data, faces.target.tolist()
-    paths, ages = [], []
+    from .datasets._table import read_rows
+
+    wanted = {"path": path_column} | ({} if age_column is None else {"age": age_column})
     try:
-        with open(data, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            for column in filter(None, (path_column, age_column)):
-                if column not in (reader.fieldnames or ()):
-                    raise ValueError(
-                        f"{data} has no column {column!r}; it has {reader.fieldnames}. Name it "
-                        "with --path-column or --age-column."
-                    )
-            for row in reader:
-                if not row[path_column]:
-                    raise ValueError(f"{data}, line {reader.line_num}: there is no path.")
-                paths.append(os.fspath(data.parent / row[path_column]))
-                if age_column is not None:
-                    ages.append(_age(row[age_column], data, reader.line_num))
+        frame = read_rows(data, wanted).frame
     except UnicodeDecodeError:
         raise ValueError(f"{data} is neither an image known by its suffix nor a CSV.") from None
-    if not paths:
-        raise ValueError(f"{data} has a header but no rows.")
-    return paths, ages
-
-
-def _age(text: str | None, data: Path, line: int) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        raise ValueError(f"{data}, line {line}: the age {text!r} is no number.") from None
+    ages = [] if age_column is None else frame["age"].astype(float).tolist()
+    return frame["path"].tolist(), ages

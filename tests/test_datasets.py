@@ -65,10 +65,12 @@ def utkface(tmp_path, paths):
 def test_utkface(utkface):
     faces = load_utkface(utkface)
     assert faces.target.tolist() == [100, 61, 8, 9]
-    assert faces.sex.tolist() == ["female", "unknown", "male", "male"]
-    assert faces.ethnicity.tolist() == ["White", "unknown", "Indian", "Other"]
+    assert faces.frame.sex.fillna("?").tolist() == ["female", "?", "male", "male"]
+    assert faces.frame.ethnicity.fillna("?").tolist() == ["White", "?", "Indian", "Other"]
     assert faces.groups[2] == faces.groups[3]  # the same file under two ages
     assert len(set(faces.groups)) == 3
+    assert faces.conflicts.age.tolist() == [8, 9]
+    assert faces.dropped == {}
     assert "DEX" in faces.DESCR
 
 

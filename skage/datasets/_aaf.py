@@ -1,0 +1,63 @@
+"""All-Age-Faces: one photograph of each of 13,322 persons."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._rows import check_folder, named, to_bunch
+
+_LAST_FEMALE = 7380
+_DESCR = """All-Age-Faces (https://github.com/JingchunCheng/All-Age-Faces-Dataset): 13,322
+photographs, mostly of Asian people, at ages 2 to 80, each of another person.
+
+Citation: Cheng, Li, Wang, Yu and Wang, "Exploiting effective facial patches for
+robust gender recognition", Tsinghua Science and Technology 24(3), 2019.
+Licence: its page names none; it asks for the citation.
+Ages: whole years in the file names; its page does not say how they were made.
+"""
+
+
+def load_aaf(folder):
+    """Load All-Age-Faces from its folder.
+
+    Parameters
+    ----------
+    folder : path
+        Holds files named ``00025A02.jpg``: serial number 25 at age 2. The whole
+        data set holds ``original images`` and ``aligned faces`` under the same
+        names: the originals are taken; give ``aligned faces`` itself for those.
+
+    Returns
+    -------
+    aaf : Bunch
+        As `skage.datasets` describes it. The frame has person (the serial
+        number), sex, and split ("train" or "valid") where ``image sets`` lies
+        in the folder or beside it.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, or holds no file named so.
+    """
+    root = check_folder(folder)
+    originals = root / "original images"
+    rows = named(
+        originals if originals.is_dir() else root,
+        r"(?P<person>\d{5})A(?P<age>\d{2})\.jpg",
+        "[serial number]A[age].jpg",
+        "All-Age-Faces",
+        "00025A02.jpg",
+    )
+    serial = rows.frame["person"].astype(int)
+    rows.frame = rows.frame.assign(sex=np.where(serial <= _LAST_FEMALE, "female", "male"))
+    for sets in (root / "image sets", root.absolute().parent / "image sets"):
+        if sets.is_dir():
+            split = {
+                line[:8]: split
+                for split, name in (("train", "train.txt"), ("valid", "val.txt"))
+                for line in (sets / name).read_text().splitlines()
+            }
+            name = rows.frame["person"] + "A" + rows.frame["age"]
+            rows.frame = rows.frame.assign(split=name.map(split))
+            break
+    return to_bunch(rows, _DESCR)

@@ -1,0 +1,156 @@
+"""APPA-REAL and ChaLearn LAP: ages that people guess, each with its spread."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from ._rows import Rows, check_folder, files, find, to_bunch, unlike
+
+_SPLITS = ("train", "valid", "test")
+_APPA_DESCR = """APPA-REAL (https://chalearnlap.cvc.uab.cat/dataset/26/description/): 7,591 images
+with real and apparent ages, 4,113 to train, 1,500 to validate and 1,978 to test.
+
+Citation: Agustsson, Timofte, Escalera, Baro, Guyon and Rothe, "Apparent and real age
+estimation in still images with deep residual regressors on APPA-REAL database",
+FG 2017.
+Licence: see its page.
+Ages: the apparent age is the mean of about 38 people's guesses an image; the real
+age is given too.
+"""
+_LAP_DESCR = """ChaLearn Looking at People, apparent age (https://chalearnlap.cvc.uab.cat): the data
+of the challenge of 2015, or of its second, larger round of 2016.
+
+Citation: Escalera et al., "ChaLearn Looking at People 2015: Apparent Age and
+Cultural Event Recognition Datasets and Results", ICCV Workshops 2015; for 2016,
+Escalera et al., "ChaLearn Looking at People and Faces of the World: Face Analysis
+Workshop and Challenge 2016", CVPR Workshops 2016.
+Licence: see its page.
+Ages: apparent, the mean of people's guesses; their standard deviation is given.
+"""
+
+
+@validate_params(
+    {"target": [StrOptions({"apparent", "real"})], "cropped": ["boolean"]},
+    prefer_skip_nested_validation=True,
+)
+def load_appa_real(folder, *, target="apparent", cropped=False):
+    """Load APPA-REAL from its folder.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``gt_avg_train.csv``, ``gt_avg_valid.csv`` and ``gt_avg_test.csv``,
+        and beside them the images in ``train``, ``valid`` and ``test``.
+
+    target : {"apparent", "real"}, default="apparent"
+        The age to predict. "apparent" brings `target_std`.
+
+    cropped : bool, default=False
+        Take the authors' aligned faces, ``000000.jpg_face.jpg``, rather than the
+        whole images, ``000000.jpg``.
+
+    Returns
+    -------
+    appa_real : Bunch
+        As `skage.datasets` describes it, and target_std : ndarray of shape
+        (n_samples,), the guesses' standard deviation in years, with apparent
+        ages. The frame has split, apparent_age, apparent_std, real_age and
+        n_votes. Persons are not known.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, or holds none of the CSVs.
+    """
+    root = check_folder(folder)
+    tables = []
+    for split in _SPLITS:
+        for path in find(root, rf"gt_avg_{split}\.csv")[:1]:
+            table = pd.read_csv(path).assign(split=split)
+            ending = "_face.jpg" if cropped else ""
+            table["path"] = [str(path.parent / split / f"{n}{ending}") for n in table["file_name"]]
+            tables.append(table)
+    if not tables:
+        raise unlike(root, "gt_avg_train.csv, as APPA-REAL has it")
+    names = {
+        "num_ratings": "n_votes",
+        "apparent_age_avg": "apparent_age",
+        "apparent_age_std": "apparent_std",
+    }
+    frame = pd.concat(tables, ignore_index=True).drop(columns="file_name").rename(columns=names)
+    if target == "apparent":
+        frame = frame.assign(age=frame["apparent_age"], age_std=frame["apparent_std"])
+    else:
+        frame = frame.assign(age=frame["real_age"])
+    return to_bunch(Rows(frame), _APPA_DESCR)
+
+
+def load_lap(folder):
+    """Load ChaLearn LAP's apparent ages, of 2015 or 2016, from its folder.
+
+    Parameters
+    ----------
+    folder : path
+        Holds one table a split, at most two levels down: ``train_gt.csv``,
+        ``valid_gt.csv`` and ``test_gt.csv`` (2016), or ``Train.csv`` and so on
+        (2015), of the columns image, mean and stdv, with or without that header,
+        parted by commas or semicolons. Images may lie anywhere in the folder;
+        those of a split in folders whose names begin as it does (``train_1``).
+
+    Returns
+    -------
+    lap : Bunch
+        As `skage.datasets` describes it, and target_std : ndarray of shape
+        (n_samples,), the guesses' standard deviation in years. The frame has
+        split and age_std. Persons are not known.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, holds no such table, or one is no such table.
+    """
+    root = check_folder(folder)
+    images: dict[str, list[Path]] = {}
+    for path in files(root):
+        images.setdefault(path.name, []).append(path.relative_to(root))
+    tables = [
+        _read_votes(path, split, root, images)
+        for split in _SPLITS
+        for path in find(root, rf"{split}(ation)?(_gt)?\.csv")[:1]
+    ]
+    if not tables:
+        raise unlike(root, "train_gt.csv or Train.csv, as ChaLearn LAP has them")
+    return to_bunch(Rows(pd.concat(tables, ignore_index=True)), _LAP_DESCR)
+
+
+def _read_votes(table: Path, split: str, root: Path, images: dict[str, list[Path]]) -> pd.DataFrame:
+    text = table.read_text(encoding="utf-8-sig")
+    lines = list(csv.reader(text.splitlines(), delimiter=";" if ";" in text else ","))
+    lines = [line for line in lines if line and line[0] != "image"]
+    if not lines or any(len(line) != 3 for line in lines):
+        raise ValueError(f"{table} is no table of image, mean and stdv, as ChaLearn LAP has them.")
+    names, mean, std = zip(*lines, strict=True)
+
+    def of_split(path: Path) -> bool:
+        return any(part.lower().startswith(split[:3]) for part in path.parent.parts)
+
+    found = []
+    for name in names:
+        candidates = images.get(name, [])
+        ours = [path for path in candidates if of_split(path)]
+        if not ours and len(candidates) == 1:
+            ours = candidates
+        found.append(str(root / (ours[0] if ours else name)))
+    return pd.DataFrame(
+        {
+            "path": found,
+            "age": pd.to_numeric(pd.Series(mean), errors="coerce"),
+            "age_std": pd.to_numeric(pd.Series(std), errors="coerce").astype(np.float64),
+            "split": split,
+        }
+    )

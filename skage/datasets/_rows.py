@@ -1,0 +1,205 @@
+"""What all loaders share: from the files and tables of a folder to a Bunch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.utils import Bunch
+
+from ..grouped import FacePath
+
+OLDEST = 120  # years; no one has been photographed much older
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+
+
+@dataclass
+class Rows:
+    """The samples found so far, and how many were left out for which reason.
+
+    `strict` names the table whose bad rows raise rather than are left out; the
+    frame's index then holds its line numbers.
+    """
+
+    frame: pd.DataFrame
+    dropped: dict[str, int] = field(default_factory=dict)
+    strict: str | None = None
+
+    def drop(self, bad: Any, reason: str) -> None:
+        """Leave out the rows where `bad`. The reason's first word names the column."""
+        bad = np.asarray(bad, dtype=bool)
+        if not bad.any():
+            return
+        if self.strict is not None:
+            first, (what, fault) = int(np.argmax(bad)), reason.split(" ", 1)
+            value = self.frame["path" if what == "file" else what].iloc[first]
+            said = f"the {what} {value!r} {fault}" if value else f"there is no {what}"
+            raise ValueError(f"{self.strict}, line {self.frame.index[first]}: {said}.")
+        self.dropped[reason] = self.dropped.get(reason, 0) + int(bad.sum())
+        self.frame = self.frame[~bad]
+
+
+def check_folder(folder: Any) -> Path:
+    root = Path(folder)
+    if not root.is_dir():
+        raise ValueError(f"{os.fspath(folder)!r} is not a folder.")
+    return root
+
+
+def files(root: Path, depth: int | None = None) -> Iterator[Path]:
+    """All files in a folder and its subfolders (`depth` levels of them), in order."""
+    for folder, subfolders, names in os.walk(root):
+        subfolders.sort()
+        here = Path(folder)
+        if depth is not None and len(here.relative_to(root).parts) >= depth:
+            subfolders.clear()
+        yield from (here / name for name in sorted(names))
+
+
+def find(root: Path, pattern: str) -> list[Path]:
+    """Files named so, at most two levels down."""
+    return [path for path in files(root, 2) if re.fullmatch(pattern, path.name, re.IGNORECASE)]
+
+
+def locate(root: Path, names: Sequence[str], called: str, title: str) -> Path:
+    """The folder in which a table's relative `names` lie: of those that hold
+    any, one that is `called` so, else the first."""
+    folders = [root, *(path for path in root.glob("*/") if path.is_dir())]
+    folders += [path for folder in folders[1:] for path in folder.glob("*/") if path.is_dir()]
+    folders.sort(key=lambda folder: folder.name != called)
+    sample = names[:: max(1, len(names) // 50)]
+    for folder in folders:
+        if any((folder / name).is_file() for name in sample):
+            return folder
+    example = "".join(names[:1])
+    raise unlike(root, f"image that the table of {title} names (for example {called}/{example})")
+
+
+def named(folder: Any, pattern: str, shape: str, title: str, example: str) -> Rows:
+    """Rows of the files whose names, folders included, match: one column for
+    each named group of the pattern, all text, and the path."""
+    root = check_folder(folder)
+    compiled = re.compile(f"(?:.*/)?{pattern}", re.IGNORECASE)
+    found: list[dict[str, Any]] = []
+    n_others = 0
+    for path in files(root):
+        if match := compiled.fullmatch(path.absolute().as_posix()):
+            found.append({"path": os.fspath(path), **match.groupdict()})
+        else:
+            n_others += path.suffix.lower() in _IMAGE_SUFFIXES
+    if not found:
+        raise unlike(root, f"file named {shape}, as {title} has them (for example {example})")
+    name_differs = {f"name is not {shape}": n_others} if n_others else {}
+    return Rows(pd.DataFrame(found), name_differs)
+
+
+def unlike(root: Path, expected: str) -> ValueError:
+    """That a folder is something else: what it should hold, and what it does."""
+    first = [path.relative_to(root).as_posix() for path in islice(files(root), 3)]
+    holds = ", ".join(first) or "no file at all"
+    return ValueError(f"{os.fspath(root)!r} holds no {expected}; it holds {holds}.")
+
+
+def add_table(rows: Rows, table: pd.DataFrame) -> None:
+    """Add a table's columns by its column "file", the name of an image; a row of
+    it whose image is not there counts as dropped."""
+    frame = rows.frame.assign(file=[os.path.basename(path) for path in rows.frame["path"]])
+    n_missing = int((~table["file"].isin(frame["file"])).sum())
+    if n_missing:
+        rows.dropped["file is missing"] = n_missing
+    new = ["file", *(column for column in table.columns if column not in frame.columns)]
+    table = table[new].drop_duplicates("file")
+    rows.frame = frame.merge(table, on="file", how="left").drop(columns="file")
+
+
+def to_bunch(rows: Rows, descr: str) -> Bunch:
+    """Drop what has no age or no file, find identical files, and pack the rest."""
+    age = pd.to_numeric(rows.frame["age"], errors="coerce").to_numpy(dtype=np.float64)
+    rows.frame = rows.frame.assign(_age=age)
+    rows.drop(~np.isfinite(age), "age is no number")
+    age = rows.frame["_age"]
+    rows.drop((age < 0) | (age > OLDEST), f"age is outside 0-{OLDEST}")
+    rows.frame = rows.frame.assign(_size=[_size(path) for path in rows.frame["path"]])
+    rows.drop(rows.frame["_size"] < 0, "file is missing")
+    if not len(rows.frame):
+        raise ValueError(f"No image is left; left out were {_told(rows.dropped)}.")
+
+    frame = rows.frame.reset_index(drop=True)
+    frame["age"] = frame.pop("_age")
+    content = _contents(frame["path"], frame.pop("_size").to_numpy())
+    person = frame["person"] if "person" in frame else np.full(len(frame), np.nan)
+    groups = _groups(person, content)
+    frame["content"] = content
+    first = ["path", "age"]
+    frame = frame[[*first, *(column for column in frame.columns if column not in first)]]
+
+    copies = frame.groupby("content")["age"].agg(["size", "nunique"])
+    n_conflicts = int((copies["nunique"] > 1).sum())
+    differ = copies["nunique"].to_numpy()[content] > 1
+    conflicts = frame.loc[differ, ["path", "age", "content"]].sort_values(
+        "content", kind="stable", ignore_index=True
+    )
+    n_copies = copies["size"][copies["size"] > 1]
+    descr += (
+        f"\nLoaded: {len(frame):,} images. Left out: {_told(rows.dropped)}.\n"
+        f"Identical files: {n_copies.sum():,} in {len(n_copies):,} sets; in {n_conflicts:,} of "
+        "them the ages differ.\n"
+    )
+    std = {"target_std": frame["age_std"].to_numpy(np.float64)} if "age_std" in frame else {}
+    return Bunch(
+        data=[
+            FacePath(path, group)
+            for path, group in zip(frame["path"], groups.tolist(), strict=True)
+        ],
+        target=frame["age"].to_numpy(np.float64),
+        **std,
+        groups=groups,
+        frame=frame,
+        conflicts=conflicts,
+        dropped=dict(rows.dropped),
+        DESCR=descr,
+    )
+
+
+def _told(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} ({reason})" for reason, n in dropped.items()) or "none"
+
+
+def _size(path: str) -> int:
+    """In bytes, -1 for what is no file."""
+    try:
+        return os.stat(path).st_size if os.path.isfile(path) else -1
+    except OSError:
+        return -1
+
+
+def _contents(paths: Sequence[str], sizes: np.ndarray) -> np.ndarray:
+    """One code for all files of the same bytes; only sizes that recur are read."""
+    _, inverse, counts = np.unique(sizes, return_inverse=True, return_counts=True)
+    keys: list[Any] = [
+        hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest() if recurs else path
+        for path, recurs in zip(paths, counts[inverse] > 1, strict=True)
+    ]
+    return pd.factorize(pd.Series(keys, dtype=object))[0]
+
+
+def _groups(person: Any, content: np.ndarray) -> np.ndarray:
+    """Codes of what same person or same content connects; a missing person is alone."""
+    codes = pd.factorize(pd.Series(person))[0]
+    unknown = codes < 0
+    codes[unknown] = codes.max() + 1 + np.arange(unknown.sum())
+    n_persons = int(codes.max()) + 1
+    n_nodes = n_persons + int(content.max()) + 1
+    links = coo_array((np.ones(len(codes)), (codes, n_persons + content)), (n_nodes, n_nodes))
+    _, component = connected_components(links, directed=False)
+    return pd.factorize(component[codes])[0]
