@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, displays, metrics
+    from . import datasets, displays, metrics, splits
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
     from .faces import FaceCropper
@@ -23,6 +23,7 @@ __all__ = [
     "displays",
     "load",
     "metrics",
+    "splits",
 ]
 
 # Names are imported on first use: `import skage` must not wait for torch.
