@@ -328,6 +328,12 @@ def test_persons_and_identical_files_share_a_group(tmp_path):
     assert "Identical files: 4 in 2 sets; in 1 of them" in faces.DESCR
 
 
+def test_files_that_begin_alike_are_not_identical(tmp_path):
+    for i in range(3):
+        (tmp_path / f"00{i}A20.JPG").write_bytes(b"x" * 5000 + bytes([i > 0]))
+    assert datasets.load_fgnet(tmp_path).frame["content"].tolist() == [0, 1, 1]
+
+
 def test_a_path_is_a_string_that_knows_its_group(tmp_path):
     path = datasets.load_fgnet(lay(tmp_path, "001A02.JPG")).data[0]
     assert path == str(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -178,19 +179,29 @@ def _told(dropped: dict[str, int]) -> str:
 def _size(path: str) -> int:
     """In bytes, -1 for what is no file."""
     try:
-        return os.stat(path).st_size if os.path.isfile(path) else -1
+        found = os.stat(path)
     except OSError:
         return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
 def _contents(paths: Sequence[str], sizes: np.ndarray) -> np.ndarray:
-    """One code for all files of the same bytes; only sizes that recur are read."""
-    _, inverse, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    keys: list[Any] = [
-        hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest() if recurs else path
-        for path, recurs in zip(paths, counts[inverse] > 1, strict=True)
-    ]
-    return pd.factorize(pd.Series(keys, dtype=object))[0]
+    """One code for all files of the same bytes. Of files of one size the beginnings
+    are read, and only of those that agree in it the rest."""
+    codes = pd.factorize(sizes)[0]
+    for n_bytes in (4096, -1):
+        recurs = np.bincount(codes)[codes] > 1
+        keys = [
+            f"{code} {_digest(path, n_bytes) if again else ''}"
+            for path, code, again in zip(paths, codes.tolist(), recurs, strict=True)
+        ]
+        codes = pd.factorize(pd.Series(keys, dtype=object))[0]
+    return codes
+
+
+def _digest(path: str, n_bytes: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.blake2b(file.read(n_bytes), digest_size=16).hexdigest()
 
 
 def _groups(person: Any, content: np.ndarray) -> np.ndarray:

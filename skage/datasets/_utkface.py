@@ -29,8 +29,8 @@ def load_utkface(folder):
     ----------
     folder : path
         Holds files named ``[age]_[sex]_[ethnicity]_[date].jpg`` (aligned crops
-        end in ``.jpg.chip.jpg``), at any depth. Images are not opened, only
-        hashed.
+        end in ``.jpg.chip.jpg``), at any depth. Give crops or whole images: a
+        crop and its original are not known to be the same.
 
     Returns
     -------
