@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from joblib import cpu_count
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 #: Larger files are refused unread; no photograph comes near it.
 MAX_FILE_BYTES = 512 * 2**20
@@ -25,10 +25,24 @@ SKIP_HINT = "Pass on_error='skip' to leave such images out."
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Pillow decodes a lazily opened image on first use; the same object may stand
-# twice in X and so be met by two threads.
+# Pillow decodes a lazily opened image and parses its EXIF on first use; the same
+# object may stand twice in X and so be met by two threads.
 _pil_lock = threading.Lock()
 
+# Pillow has another program draw these, or opens what they hold, of any format,
+# before its size is known.
+_REFUSED_FORMATS = {"EPS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"}
+
+# What sets a picture upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 #: A JPEG is decoded at a half, a quarter or an eighth, but at this multiple of the
 #: wanted size at least. Photographs then differ by some 0.1 of 255 levels a pixel.
@@ -140,8 +154,9 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
     if isinstance(item, Image.Image):
         try:
             with _pil_lock:
-                item.load()
-            image = _to_rgb(item)
+                image = _to_rgb(item)
+            if image is item:
+                image = item.copy()
         except Exception as error:
             raise _unreadable(item, position, error) from error
     else:
@@ -243,7 +258,7 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and width * height > limit:
@@ -257,22 +272,52 @@ def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
             return _to_rgb(image)
     except ImageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{_at(item, position)} would decode to too many pixels: {error} Raise "
+            f"PIL.Image.MAX_IMAGE_PIXELS if you trust the file. {SKIP_HINT}"
+        ) from error
     except Exception as error:  # decoders raise whatever a broken file leads them to
         raise _unreadable(item, position, error) from error
 
 
+def _formats() -> list[str]:
+    """What may be opened; all plugins are loaded now, as Pillow's own way is not thread-safe.
+
+    It loads them when a file is of no usual format, and may take a file that is
+    opened in another thread meanwhile for one of no format at all.
+    """
+    Image.preinit()
+    Image.init()
+    return [name for name in Image.ID if name not in _REFUSED_FORMATS]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # broken EXIF does not spoil the picture
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Upright RGB: EXIF orientation applied, alpha laid on white, first frame."""
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    if 0 in image.size:
+        raise ValueError("it has no pixels")
+    image = _upright(image)
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         # Pillow's wide modes carry no range: a picture that fits 8 bits is one,
         # else it is taken for 16 bits.
         values = np.asarray(image, dtype=np.float64)
-        scale = 255.0 if values.min() >= 0 and values.max() <= 1 and image.mode == "F" else 1.0
-        scale = scale if values.max() <= 255 else 1 / 257
-        return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
+        low, high = values.min(), values.max()
+        if not np.isfinite((low, high)).all():
+            raise ValueError(f"it has values from {low} to {high}")
+        scale = 255.0 if low >= 0 and high <= 1 and image.mode == "F" else 1.0
+        values *= scale if high <= 255 else 1 / 257
+        return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8)).convert("RGB")
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
@@ -316,10 +361,17 @@ def _name(item: Any) -> str:
     if isinstance(item, DerivedImage):
         return _name(item.source)
     if isinstance(item, Image.Image):
-        return getattr(item, "filename", "") or f"{item.mode} image of {item.size}"
+        path = getattr(item, "filename", "")
+        return _printable(path) if path else f"{item.mode} image of {item.size}"
     if isinstance(item, (str, os.PathLike)):
-        return os.fspath(item)
+        return _printable(item)
     return type(item).__name__
+
+
+def _printable(path: str | bytes | os.PathLike) -> str:
+    """A path as it is, or as Python writes it if a terminal or a log could not."""
+    path = os.fsdecode(path)
+    return path if path and path.isprintable() else repr(path)
 
 
 def _at(item: Any, position: int) -> str:
@@ -328,4 +380,5 @@ def _at(item: Any, position: int) -> str:
 
 def _unreadable(item: Any, position: int, error: Exception) -> ImageError:
     reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+    reason = reason or type(error).__name__
     return ImageError(f"{_at(item, position)} is not a readable image: {reason}. {SKIP_HINT}")

@@ -72,6 +72,7 @@ def test_what_holds_no_images_is_refused(X, message):
         (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),
         (None, "NoneType"),
         ([[1], [2, 3]], "not a readable image"),
+        (Image.new("RGB", (0, 5)), "no pixels"),
     ],
 )
 def test_what_is_no_image_is_refused_with_its_position(item, message):
@@ -114,6 +115,9 @@ def test_a_picture_beyond_the_bound_is_refused(tmp_path, monkeypatch):
         pytest.raises(ImageError, match=r"40 x 30 pixels, more than .*= 1000"),
     ):
         decode(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # Pillow's own error, at twice as much
+    with pytest.raises(ImageError, match=r"large.png \(item 0\) would .*MAX_IMAGE_PIXELS"):
+        decode(tmp_path / "large.png")
 
 
 def test_exif_orientation_is_applied(tmp_path, picture):
@@ -121,6 +125,53 @@ def test_exif_orientation_is_applied(tmp_path, picture):
     exif[0x0112] = 6
     Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
     assert (decode(tmp_path / "turned.png") == np.rot90(picture, -1)).all()
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0no TIFF at all",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01",  # it ends within the orientation
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x03\0\0\0six\0\0\0\0\0",
+    ],
+)
+def test_broken_exif_does_not_spoil_a_picture(tmp_path, picture, exif):
+    Image.fromarray(picture).save(tmp_path / "phone.png", exif=exif)
+    assert (decode(tmp_path / "phone.png") == picture).all()
+
+
+def test_a_name_that_cannot_be_printed_is_escaped(tmp_path):
+    for name in ("two\nlines.jpg", os.fsdecode(b"caf\xe9.jpg"), "a\0b.jpg", ""):
+        with pytest.raises(ImageError) as caught:
+            decode(name, 4)
+        message = str(caught.value)
+        assert message.startswith(f"{name!r} (item 4) ")
+        assert message.isprintable()
+
+
+def test_pillow_runs_no_other_program_and_opens_nothing_within_a_file(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: Image.new("L", (9, 9)))
+    grey = Image.new("L", (32, 32))
+    for name in ("face.eps", "face.ico"):
+        grey.save(tmp_path / name)
+    inner = (tmp_path / "face.eps").read_bytes()
+    fields = [(3, 60, b"\1\0"), (3, 20, b"\x20"), (3, 30, b"\x20"), (3, 120, b"\5"), (8, 10, inner)]
+    iptc = b"".join(bytes([28, *f[:2]]) + len(f[2]).to_bytes(2, "big") + f[2] for f in fields)
+    (tmp_path / "face.iim").write_bytes(iptc)
+    for name in ("face.eps", "face.ico", "face.iim"):
+        with pytest.raises(ImageError, match=rf"{name} .* unknown format"):
+            decode(tmp_path / name)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    for value in (np.nan, np.inf, -np.inf):
+        image = Image.fromarray(np.array([[0, value]], np.float32))
+        image.save(tmp_path / "depth.tif")
+        for item in (image, tmp_path / "depth.tif"):
+            with pytest.raises(ImageError, match=r"values from .*(nan|inf)"):
+                decode(item)
 
 
 def test_arrays_of_all_kinds_agree(picture):
