@@ -30,8 +30,8 @@ R = TypeVar("R")
 _pil_lock = threading.Lock()
 
 # Pillow has another program draw these, or opens what they hold, of any format,
-# before its size is known.
-_REFUSED_FORMATS = {"EPS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"}
+# before its size is known; or (FITS) it takes long over a few bytes.
+_REFUSED_FORMATS = {"EPS", "FITS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"}
 
 # What sets a picture upright, by its EXIF orientation.
 _TURNS = {

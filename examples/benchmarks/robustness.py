@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import faulthandler
 import functools
+import gzip
 import io
 import os
 import struct
@@ -422,6 +423,23 @@ def patched(data: bytes, mark: bytes, skip: int, pattern: str, *values: int) -> 
     return data[:at] + new + data[at + len(new) :]
 
 
+def fits(side: int) -> bytes:
+    """Few compressed bytes for so many pixels, over which Pillow goes one by one."""
+
+    def unit(**cards: Any) -> bytes:
+        lines = [f"{key:<8}= {value}".ljust(80) for key, value in cards.items()]
+        return ("".join(lines) + "END").ljust(2880).encode()
+
+    table = {"XTENSION": "'BINTABLE'", "NAXIS": 2, "NAXIS1": 0, "NAXIS2": 0, "BITPIX": 8}
+    packed = {"ZIMAGE": "T", "ZCMPTYPE": "'GZIP_1  '", "ZBITPIX": 8, "ZNAXIS": 2}
+    data = gzip.compress(bytes(100)).ljust(2880, b"\0")
+    return (
+        unit(SIMPLE="T", BITPIX=8, NAXIS=0)
+        + unit(**table, **packed, ZNAXIS1=side, ZNAXIS2=side)
+        + data
+    )
+
+
 def forged_headers(make: Maker) -> list[tuple[str, bytes]]:
     """Small files that claim to be large pictures."""
     side = int(make.pick((60_000, 12_000)))  # beyond Pillow's error, and its warning
@@ -450,6 +468,7 @@ def forged_headers(make: Maker) -> list[tuple[str, bytes]]:
         (".qoi", b"qoif" + struct.pack(">IIBB", side, side, 3, 0) + bytes(100)),
         (".sgi", patched(make._encoded("SGI", 0), b"\x01\xda", 6, ">HH", side, side)),
         (".dds", patched(make._encoded("DDS", 0), b"DDS ", 12, "<II", side, side)),
+        (".fits", fits(9400)),
     ]
     if "AVIF" in PHOTOGRAPHS:
         avif = make._encoded("AVIF", 0)
