@@ -23,6 +23,13 @@ from . import __version__
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _MODEL = click.Path(dir_okay=False, path_type=Path)
 _DATA = click.Path(exists=True, path_type=Path)
+_CROP = click.option(
+    "--crop",
+    type=click.Choice(["no", "haar", "yunet"]),
+    default="no",
+    help="Find the face with this detector; an image without one is left out.",
+)
+_MARGIN = click.option("--margin", default=0.4, help="Around the face; with --crop.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -82,6 +89,8 @@ def demo(output: Path, seed: int) -> None:
     default="raise",
     help="What an unreadable image does.",
 )
+@_CROP
+@_MARGIN
 @click.option("--path-column", default="path", help="Of a CSV.")
 @click.option("--age-column", default="age", help="Of a CSV.")
 @click.option("--seed", default=0)
@@ -113,7 +122,8 @@ def train(data: Path, output: Path, **options: Any) -> None:
             verbose=int(sys.stderr.isatty()),
         )
         binner = AgeBinner(options["n_bins"], strategy=options["strategy"])
-        model = BinnedAgeRegressor(classifier, binner).fit(paths, ages)
+        images = _cropped(paths, options["crop"], options["margin"], options["cache"])
+        model = BinnedAgeRegressor(classifier, binner).fit(images, ages)
         model.save(output)
     last = model.classifier_.history_[-1]
     held_out = f"; validation MAE {last['valid_mae']:.2f} years" if "valid_mae" in last else ""
@@ -132,15 +142,24 @@ def train(data: Path, output: Path, **options: Any) -> None:
     help="Of the interval from low to high.",
 )
 @click.option("--cache", default=None, help='Folder for activations, or "auto".')
+@_CROP
+@_MARGIN
 @click.option("--path-column", default="path", help="Of a CSV.")
 def predict(
-    data: Path, model_path: Path, output: Path, coverage: float, cache: str | None, path_column: str
+    data: Path,
+    model_path: Path,
+    output: Path,
+    coverage: float,
+    cache: str | None,
+    crop: str,
+    margin: float,
+    path_column: str,
 ) -> None:
     """Predict the ages of the images in DATA and write a CSV.
 
     DATA is an image, a folder of images, or a CSV with a column of paths. The
     columns are path, age, std, low, high, in years, empty for an image that
-    cannot be read.
+    cannot be read. Crop as the model's training images were cropped.
     """
     with _clear_errors():
         if data.is_dir() or data.suffix.lower() in _IMAGE_SUFFIXES:
@@ -155,7 +174,7 @@ def predict(
         model.classifier_.set_params(
             on_error="skip", feature_cache=cache, verbose=int(sys.stderr.isatty())
         )
-        distribution = model.predict_dist(paths)
+        distribution = model.predict_dist(_cropped(paths, crop, margin, cache))
         columns = [
             model.decode_dist(distribution),
             model.binner_.std(distribution),
@@ -260,7 +279,7 @@ def _clear_errors() -> Iterator[None]:
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show
             yield
-    except (ValueError, OSError, csv.Error, sqlite3.Error) as error:
+    except (ValueError, OSError, ImportError, csv.Error, sqlite3.Error) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -270,6 +289,16 @@ def _check_writable(path: Path, source: Path | None = None) -> None:
         raise ValueError(f"{path} is the input; name another file with -o.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"{path} cannot be written: {path.parent} must be a folder you may write.")
+
+
+def _cropped(paths: list[str], crop: str, margin: float, cache: str | None) -> Any:
+    """The paths, or the faces cut out of them."""
+    if crop == "no":
+        return paths
+    from .faces import FaceCropper
+
+    cropper = FaceCropper(crop, margin=margin, on_no_face="nan", feature_cache=cache)
+    return cropper.transform(paths)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

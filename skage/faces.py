@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -278,6 +278,11 @@ class FaceCrop(DerivedImage):
         self.source, self._finder, self._how = source, finder, how
 
     @property
+    def group(self) -> Any:
+        """The source's; see `skage.grouped`."""
+        return getattr(self.source, "group", None)
+
+    @property
     def recipe(self) -> bytes | None:
         if not self._finder.version:
             return None
@@ -377,7 +382,7 @@ class _Finder:
         faces = [self._look_at(small, angle) for angle in self.angles]
         boxes = np.concatenate(faces)
         boxes[:, :4] *= np.array(image.size * 2) / np.array(small.size * 2)
-        return boxes[np.argsort(-boxes[:, 4], kind="stable")]
+        return _distinct(boxes[np.argsort(-boxes[:, 4], kind="stable")])
 
     def _look_at(self, image: Image.Image, angle: float) -> np.ndarray:
         """Faces of an image turned counter-clockwise, in its own coordinates."""
@@ -399,6 +404,17 @@ class _Finder:
         y = centre[:, 0] * sin + centre[:, 1] * cos + image.height / 2
         left_top = np.stack([x, y], axis=1) - faces[:, 2:4] / 2
         return np.column_stack([left_top, faces[:, 2:], np.full(len(faces), angle)])
+
+
+def _distinct(faces: np.ndarray) -> np.ndarray:
+    """One of the faces found about the same place at several angles, the strongest."""
+    centres = faces[:, :2] + faces[:, 2:4] / 2
+    kept: list[int] = []
+    for i, centre in enumerate(centres):
+        apart = np.hypot(*(centres[kept] - centre).T)
+        if (apart > faces[kept, 2:4].min(axis=1, initial=np.inf) / 2).all():
+            kept.append(i)
+    return faces[kept]
 
 
 def _haar(pixels: np.ndarray, _: str) -> np.ndarray:
@@ -442,7 +458,7 @@ def _cut_out(image: Image.Image, face: np.ndarray, margin: float, size: int) -> 
     if angle:
         radius = math.ceil(math.hypot(*extent) / 2) + 1
         corner = np.round(centre).astype(int) - radius
-        image = _cut(image, corner, (2 * radius, 2 * radius))
+        image = _cut(image, corner, np.array([2 * radius, 2 * radius]))
         image = image.rotate(angle, Image.Resampling.BILINEAR, center=tuple(centre - corner))
         centre = centre - corner
     corner = np.round(centre - extent / 2).astype(int)
@@ -452,7 +468,7 @@ def _cut_out(image: Image.Image, face: np.ndarray, margin: float, size: int) -> 
     )
 
 
-def _cut(image: Image.Image, corner: Sequence[int], extent: Sequence[int]) -> Image.Image:
+def _cut(image: Image.Image, corner: np.ndarray, extent: np.ndarray) -> Image.Image:
     """A rectangle that may leave the image, whose last pixels are then repeated."""
     x, y = (
         np.clip(np.arange(start, start + count), 0, limit - 1)

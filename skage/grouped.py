@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 
@@ -12,16 +13,16 @@ class FacePath(str):
 
     Attributes
     ----------
-    group : int
+    group : hashable
         Images of one group, a person or one content, belong on one side of a
-        split.
+        split. Those of two data sets differ.
     """
 
     __slots__ = ("group",)
 
-    group: int
+    group: Hashable
 
-    def __new__(cls, path: str, group: int) -> FacePath:
+    def __new__(cls, path: str, group: Hashable) -> FacePath:
         self = super().__new__(cls, path)
         self.group = group
         return self

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
@@ -28,6 +31,10 @@ from sklearn.utils.validation import (
 from .ages import check_ages
 from .binning import AgeBinner, tails
 from .images import image_tags
+
+# The images that models of this process were trained on, and their groups; with
+# the models they go, and into no pickle.
+_trained_on: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -146,6 +153,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         classifier = clone(classifier).fit(X, binner.transform(y), **fit_params)
 
         self.binner_, self.classifier_ = binner, classifier
+        _trained_on[self] = _groups(X)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(classifier, name):
                 setattr(self, name, getattr(classifier, name))
@@ -185,8 +193,16 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         distribution : ndarray of shape (n_samples, n_bins)
             A row's probabilities of the bins of ``binner_``; 0 for a bin that
             had no training sample.
+
+        Warns
+        -----
+        UserWarning
+            If images from a loader of `skage.datasets` are of a group that this
+            model was trained on, in this process, and were not themselves: then
+            a search or a test was split without the groups.
         """
         check_is_fitted(self)
+        self._warn_of_leak(X)
         probabilities = np.asarray(self.classifier_.predict_proba(X))
         seen = self.classifier_.classes_
         if len(seen) == self.binner_.n_bins_:
@@ -262,6 +278,20 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         save(self, path)
 
+    def _warn_of_leak(self, X):
+        trained_on = _trained_on.get(self)
+        if not trained_on:
+            return
+        groups = set(trained_on.values())
+        if any(g in groups and image not in trained_on for image, g in _groups(X).items()):
+            warnings.warn(
+                "Some of these images show a person whom this model was trained on in other "
+                "images, or are copies of such: an error measured on them is too small. Split "
+                "by groups: pass groups=faces.groups, and cv=GroupKFold() or another splitter "
+                "that heeds them.",
+                stacklevel=3,
+            )
+
     def _get_classifier(self):
         if self.classifier is not None:
             return self.classifier
@@ -293,3 +323,14 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         tags.input_tags = get_tags(self.classifier).input_tags
         tags.non_deterministic = get_tags(self.classifier).non_deterministic
         return tags
+
+
+def _groups(X):
+    """The group of each image that carries one, as those of the loaders do."""
+    if not isinstance(X, list | tuple):
+        return {}
+    return {
+        getattr(image, "source", image): image.group
+        for image in X
+        if getattr(image, "group", None) is not None
+    }

@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
 from skage import VGG16Classifier
+from skage.cache import FrozenPrefix
 from skage.images import ImageError
 
 from .conftest import tiny_classifier, tiny_model
@@ -477,3 +478,17 @@ def test_defaults_are_the_papers():
         "lr_step": 10, "lr_gamma": 0.1, "image_size": 224, "optimizer": "sgd",
     }  # fmt: skip
     assert parameters | expected == parameters
+
+
+def test_unreadable_images_are_refused_before_the_work(paths, tmp_path, monkeypatch):
+    bad = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path in bad:
+        path.write_bytes(b"no image")
+    images = [*paths, *bad]
+    passed = []
+    monkeypatch.setattr(FrozenPrefix, "__call__", lambda self, pixels: passed.append(pixels))
+    with pytest.raises(ImageError, match=r"2 images cannot be read(.|\n)*a.jpg(.|\n)*b.jpg"):
+        tiny_classifier().fit(images, np.arange(42) % 4)
+    assert passed == []
+    with pytest.raises(ImageError, match=r"a.jpg \(item 40\)"):
+        tiny_classifier().fit(images[:41], np.arange(41) % 4)

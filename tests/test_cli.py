@@ -8,6 +8,7 @@ from PIL import Image
 
 import skage
 from skage.cli import main
+from skage.datasets import make_faces
 
 TINY = ["--weights", "none", "--hidden", "16", "--image-size", "32", "--epochs", "1", "--bins", "4"]
 
@@ -151,3 +152,23 @@ def test_cache_is_looked_at_limited_and_emptied(table, tmp_path):
 
 def test_a_limit_can_be_set_before_the_first_use(tmp_path):
     assert "of at most 5.00 GB" in run("cache", "limit", "5GB", "--folder", tmp_path / "new").output
+
+
+def test_faces_are_found_first(tmp_path):
+    scenes = make_faces(16, 160, random_state=1, scenes=True)
+    rows = [["path", "age"]]
+    for i, (pixels, age) in enumerate(zip(scenes.data, scenes.target, strict=True)):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        rows.append([f"{i}.png", age])
+    with open(tmp_path / "scenes.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    crop = ["--crop", "haar", "--margin", "0.2", "--cache", tmp_path / "cache"]
+    model, ages = tmp_path / "age.skage", tmp_path / "ages.csv"
+    trained = run("train", tmp_path / "scenes.csv", "-o", model, *crop, *TINY)
+    assert trained.exit_code == 0, trained.output
+    assert "No face is found in" in trained.output
+    predicted = run("predict", tmp_path / "scenes.csv", "-m", model, "-o", ages, *crop)
+    assert predicted.exit_code == 0, predicted.output
+    n_found = sum(row["age"] != "" for row in read(ages))
+    assert 0 < n_found < 16
+    assert f"Trained on {n_found} images" in trained.output

@@ -16,9 +16,7 @@ _MIN_CANVAS = 192  # pixels; thinner lines than this allows would vanish
 Colour = tuple[int, int, int]
 
 
-def make_faces(
-    n_samples=200, image_size=64, random_state=None, *, scenes=False, return_X_y=False
-):
+def make_faces(n_samples=200, image_size=64, random_state=None, *, scenes=False, return_X_y=False):
     """Draw faces whose proportions, hair, wrinkles and skin follow an age.
 
     Skin tone, face shape, hair colour and cut belong to the person, who is
@@ -73,7 +71,7 @@ def make_faces(
     data = np.empty((n_samples, image_size, image_size, 3), dtype=np.uint8)
     target = np.empty(n_samples)
     groups = np.arange(n_samples) // 2
-    drawn = {"faces": []} if scenes else {}
+    drawn: dict[str, list[Bunch]] = {"faces": []} if scenes else {}
     person = None
     for i in range(n_samples):
         if person is None or i % 2 == 0:

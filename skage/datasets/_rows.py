@@ -157,9 +157,10 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
         "them the ages differ.\n"
     )
     std = {"target_std": frame["age_std"].to_numpy(np.float64)} if "age_std" in frame else {}
+    root = os.path.commonpath([*map(os.path.dirname, frame["path"])])
     return Bunch(
         data=[
-            FacePath(path, group)
+            FacePath(path, (root, group))
             for path, group in zip(frame["path"], groups.tolist(), strict=True)
         ],
         target=frame["age"].to_numpy(np.float64),

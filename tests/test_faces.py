@@ -1,0 +1,299 @@
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import SkipTestWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
+
+from skage import FaceCropper, faces
+from skage.datasets import make_faces
+from skage.faces import DEX_ANGLES, NoFaceError
+from skage.images import ImageError
+
+from .conftest import tiny_model
+
+
+def red_square(pixels):
+    """Faces are red here."""
+    y, x = np.nonzero((pixels == (255, 0, 0)).all(axis=2))
+    if not len(x):
+        return []
+    return [(x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1, 1.0)]
+
+
+class Counting:
+    """A detector that counts its calls."""
+
+    def __init__(self):
+        self.n_calls, self.lock = 0, threading.Lock()
+
+    def __call__(self, pixels):
+        with self.lock:
+            self.n_calls += 1
+        return red_square(pixels)
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def scene(box, size=(60, 40), colour=(255, 0, 0)):
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[:, :, 2] = np.arange(size[0])  # tells the columns apart
+    left, top, width, height = box
+    image[top : top + height, left : left + width] = colour
+    return image
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Calls of the detector that ships with OpenCV, and nothing remembered."""
+    made = []
+    haar = faces._DETECTORS["haar"]
+
+    def counted(pixels, model):
+        made.append(pixels.shape)
+        return haar(pixels, model)
+
+    monkeypatch.setitem(faces._DETECTORS, "haar", counted)
+    monkeypatch.setattr(faces, "_found", {})
+    return made
+
+
+def test_detect_returns_boxes_scores_and_angles():
+    found, none = FaceCropper(red_square).detect([scene((10, 5, 20, 16)), scene((0, 0, 0, 0))])
+    assert found.boxes.tolist() == [[10, 5, 20, 16]]
+    assert found.scores.tolist() == [1]
+    assert found.angles.tolist() == [0]
+    assert none.boxes.shape == (0, 4)
+
+
+def test_the_box_is_widened_on_every_side():
+    image = scene((20, 10, 20, 16))
+    crop = FaceCropper(red_square, margin=0.25, size=64).transform([image])[0].image()
+    expected = Image.fromarray(image[6:30, 15:45]).resize((64, 64), Image.Resampling.BILINEAR)
+    assert (np.asarray(crop) == np.asarray(expected)).all()
+
+
+def test_beyond_the_image_its_last_pixels_are_repeated():
+    image = scene((0, 30, 20, 10))
+    crop = FaceCropper(red_square, margin=0.5, size=40).transform([image])[0]
+    padded = np.pad(image, ((0, 5), (10, 0), (0, 0)), mode="edge")
+    expected = Image.fromarray(padded[25:45, :40]).resize((40, 40), Image.Resampling.BILINEAR)
+    assert (np.asarray(crop) == np.asarray(expected)).all()
+
+
+@pytest.mark.parametrize("angle", [20, -35, 90, 180])
+def test_a_turned_face_is_found_where_it_is_and_made_upright(angle):
+    upright = Image.fromarray(scene((130, 90, 60, 80), (300, 260)))
+    turned = upright.rotate(-angle, Image.Resampling.BICUBIC, expand=True)
+
+    def only_upright(pixels):
+        found = red_square(pixels)
+        ok = found and abs(found[0][2] - 60) <= 4 and abs(found[0][3] - 80) <= 4
+        return found if ok else []
+
+    cropper = FaceCropper(only_upright, margin=0, size=60, angles=[angle])
+    [found] = cropper.detect([turned])
+    assert found.angles.tolist() == [angle]
+    centre = found.boxes[0, :2] + found.boxes[0, 2:] / 2
+    sin, cos = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    offset = np.array([160 - 150, 130 - 130])  # of the face from the middle, upright
+    expected = np.array(turned.size) / 2 + [offset[0] * cos, offset[0] * sin]
+    assert np.abs(centre - expected).max() < 3
+    crop = np.asarray(cropper.transform([turned])[0]).astype(int)
+    assert np.abs(crop[6:-6, 6:-6] - (255, 0, 0)).mean() < 12
+
+
+def test_the_angles_of_the_paper():
+    assert sorted(DEX_ANGLES) == sorted([*range(-60, 61, 5), -90, 90, 180])
+    detector = Counting()
+    FaceCropper(detector, angles="dex").detect([scene((0, 0, 4, 4))])
+    assert detector.n_calls == 28
+
+
+def test_a_face_found_at_several_angles_is_one():
+    square = scene((20, 10, 20, 20))
+    detector = FaceCropper(red_square, angles=[0, 90, 180, -90])
+    assert detector.detect([square])[0].angles.tolist() == [0]
+
+
+def test_of_several_faces_the_strongest_or_the_largest():
+    def two(pixels):
+        return [(0, 0, 10, 10, 0.9), (20, 0, 30, 30, 0.5)]
+
+    image = scene((0, 0, 10, 10))
+    strongest, largest = (
+        np.asarray(FaceCropper(two, margin=0, size=16, select=s).transform([image])[0])
+        for s in ("strongest", "largest")
+    )
+    assert (strongest == (255, 0, 0)).all()
+    assert (largest[:, :, 0] == 0).all()
+
+
+def test_no_face(tmp_path):
+    path = tmp_path / "empty street.png"
+    Image.fromarray(scene((0, 0, 0, 0))).save(path)
+    whole = FaceCropper(red_square, size=32).transform([path])[0].image()
+    expected = Image.open(path).resize((32, 32), Image.Resampling.BILINEAR)
+    assert (np.asarray(whole) == np.asarray(expected)).all()
+    for on_no_face in ("raise", "nan"):
+        crop = FaceCropper(red_square, on_no_face=on_no_face).transform([path])[0]
+        with pytest.raises(NoFaceError, match=r"No face is found in .*empty street.png"):
+            crop.image()
+
+
+def test_nan_leaves_an_image_without_a_face_out():
+    images = [scene((5, 5, 10, 10), colour=(255, 0, 0)) for _ in range(6)]
+    images[2] = scene((0, 0, 0, 0))
+    ages = [10.0, 20, 30, 40, 50, 60]
+    model = make_pipeline(FaceCropper(red_square, on_no_face="nan"), tiny_model(2))
+    with pytest.warns(UserWarning, match="1 of 6 images .* left out of fit: No face is found"):
+        model.fit(images, ages)
+    with pytest.warns(UserWarning, match="1 of 6 images .* get NaN"):
+        assert np.isnan(model.predict(images)).tolist() == [False, False, True] + [False] * 3
+    model.set_params(facecropper__on_no_face="raise")
+    with pytest.raises(NoFaceError, match="item 2"):
+        model.fit(images, ages)
+
+
+def test_a_search_detects_each_face_once(paths, faces, calls, tmp_path):
+    cropper = FaceCropper(size=32)
+    model = make_pipeline(cropper, tiny_model(3, feature_cache=tmp_path))
+    grid = {
+        "binnedageregressor__classifier__lr": [0.01, 0.001],
+        "binnedageregressor__classifier__image_size": [32, 40],
+    }
+    GridSearchCV(model, grid, cv=2).fit(paths, faces.target)
+    assert len(calls) == len(paths)
+
+
+def test_faces_are_kept_for_other_processes_and_days(paths, calls, tmp_path, monkeypatch):
+    cropper = FaceCropper(feature_cache=tmp_path)
+    first = cropper.detect(paths)
+    assert len(calls) == len(paths)
+    monkeypatch.setattr(faces, "_found", {})
+    again = cropper.detect(paths)
+    assert len(calls) == len(paths)
+    for a, b in zip(first, again, strict=True):
+        assert (a.boxes == b.boxes).all()
+
+
+def test_crops_of_other_settings_are_other_images(paths, tmp_path):
+    model = tiny_model(3, feature_cache=tmp_path)
+    ages = np.arange(len(paths)) * 2.0
+    wide = FaceCropper(size=32, margin=2).transform(paths)
+    model.fit(wide, ages)
+    tight = FaceCropper(size=32, margin=0).transform(paths)
+    fresh = tiny_model(3).fit(wide, ages)
+    assert (model.predict(tight) == fresh.predict(tight)).all()
+
+
+def test_a_changed_callable_is_not_taken_for_the_old_one(tmp_path):
+    image = scene((5, 5, 30, 30))
+    model = tiny_model(2, feature_cache=tmp_path).fit([image, image.T.copy().T[::-1]], [10, 50])
+    ages = [
+        model.predict(FaceCropper(lambda pixels, b=box: [b], margin=0).transform([image]))[0]
+        for box in [(0, 0, 60, 40, 1.0), (30, 0, 30, 40, 1.0)]
+    ]
+    assert ages[0] != ages[1]
+
+
+def test_haar_finds_drawn_faces_in_scenes():
+    scenes = make_faces(24, 240, random_state=1, scenes=True)
+    found = FaceCropper("haar", angles=[0, -15, 15, -30, 30]).detect(list(scenes.data))
+    hits = 0
+    for detected, drawn in zip(found, scenes.faces, strict=True):
+        centres = detected.boxes[:, :2] + detected.boxes[:, 2:] / 2
+        centre = drawn.boxes[0, :2] + drawn.boxes[0, 2:] / 2
+        near = np.abs(centres - centre).max(axis=1) < drawn.boxes[0, 2] / 3
+        if near.any():
+            hits += 1
+            assert abs(detected.angles[near][0] - drawn.angles[0]) <= 30
+    assert hits >= 8
+
+
+def test_a_crop_of_a_scene_shows_its_face():
+    scenes = make_faces(8, 240, random_state=3, scenes=True)
+
+    def told(pixels):
+        i = [np.array_equal(pixels, image) for image in scenes.data].index(True)
+        return [(*scenes.faces[i].boxes[0], 1.0)]
+
+    crops = FaceCropper(told, size=48, margin=0).transform(scenes.data)
+    assert np.asarray(crops).shape == (8, 48, 48, 3)
+    for crop, image, drawn in zip(crops, scenes.data, scenes.faces, strict=True):
+        x, y, w, h = drawn.boxes[0].round().astype(int)
+        face = image[max(y, 0) : y + h, max(x, 0) : x + w].mean(axis=(0, 1))
+        assert np.abs(np.asarray(crop).mean(axis=(0, 1)) - face).max() < 12
+
+
+def test_the_cropper_is_a_plain_estimator(paths):
+    cropper = FaceCropper(margin=0.1)
+    with pytest.warns(SkipTestWarning):
+        check_estimator(cropper, on_fail="raise")
+    assert clone(cropper).get_params() == cropper.get_params()
+    crop = pickle.loads(pickle.dumps(cropper.fit(paths).transform(paths)[0]))
+    assert (np.asarray(crop) == np.asarray(cropper.transform(paths)[0])).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"detector": "mtcnn"}, "'detector' parameter"),
+        ({"margin": -1}, "'margin' parameter"),
+        ({"angles": []}, "angles"),
+        ({"angles": [np.nan]}, "angles"),
+        ({"select": "first"}, "'select' parameter"),
+        ({"detector": "yunet", "model_file": "missing.onnx"}, "'missing.onnx' is no file"),
+    ],
+)
+def test_wrong_parameters_are_refused(paths, options, message):
+    with pytest.raises(ValueError, match=message):
+        FaceCropper(**options).fit(paths)
+
+
+def test_a_file_that_is_no_model_is_refused(paths, tmp_path):
+    (tmp_path / "text.onnx").write_text("not a network")
+    with pytest.raises(ValueError, match=r"text.onnx' is no YuNet model"):
+        FaceCropper("yunet", model_file=tmp_path / "text.onnx").fit(paths)
+
+
+def test_the_model_is_downloaded_once_and_its_checksum_compared(tmp_path, monkeypatch):
+    source = tmp_path / "published.onnx"
+    source.write_bytes(b"another file")
+    monkeypatch.setattr(faces, "_YUNET_URL", source.as_uri())
+    monkeypatch.setattr(faces, "resolve_folder", lambda _: tmp_path / "cache")
+    with pytest.raises(OSError, match="Pass its path as model_file, or detector='haar'"):
+        faces._yunet_file(None)
+    assert not (tmp_path / "cache" / "published.onnx").exists()
+    checksum = faces.hashlib.sha256(b"another file").hexdigest()
+    monkeypatch.setattr(faces, "_YUNET_SHA256", checksum)
+    assert faces._yunet_file(None) == (str(tmp_path / "cache" / "published.onnx"), checksum)
+    source.unlink()
+    assert faces._yunet_file(None)[1] == checksum
+
+
+def test_a_detector_that_returns_something_else_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(1, 4\); expected finite numbers \(n_faces, 5\)"):
+        FaceCropper(lambda pixels: [(0, 0, 1, 1)]).detect([scene((0, 0, 1, 1))])
+
+
+def test_bad_files_in_detect(paths, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    files = [tmp_path / "broken.jpg", paths[0]]
+    with pytest.raises(ImageError, match=r"broken.jpg \(item 0\)"):
+        FaceCropper().detect(files)
+    with pytest.warns(UserWarning, match=r"1 of 2 images .*broken.jpg"):
+        assert len(FaceCropper().detect(files, on_error="skip")[0].boxes) == 0
+
+
+def test_without_opencv_the_way_out_is_named(paths, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    with pytest.raises(ImportError, match=r"pip install 'skage\[faces\]'"):
+        FaceCropper().fit(paths)
+    FaceCropper(red_square).fit(paths)
