@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
+from scipy.special import ndtr, softmax
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -34,6 +35,17 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     representative : {"mean", "midpoint"}, default="mean"
         The age that stands for a bin: the mean of its training ages (its
         midpoint where it has none), or its midpoint.
+
+    encoding : {"hard", "gaussian", "sord", "two_hot"}, default="hard"
+        The distribution over the bins that a network is to learn for an age:
+        all on its bin, as DEX; the share of each bin in a normal distribution
+        around it; a share that falls exponentially with the distance of the
+        bin's value; or such shares of the two bins beside it that the
+        expectation is the age. See `encode`.
+
+    sigma : float, default=3.0
+        Years: the standard deviation of "gaussian", the length over which
+        "sord" falls by e.
 
     Attributes
     ----------
@@ -75,13 +87,26 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         "strategy": [StrOptions({"uniform", "balanced"})],
         "age_range": [None, "array-like"],
         "representative": [StrOptions({"mean", "midpoint"})],
+        "encoding": [StrOptions({"hard", "gaussian", "sord", "two_hot"})],
+        "sigma": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, n_bins=10, *, strategy="balanced", age_range=None, representative="mean"):
+    def __init__(
+        self,
+        n_bins=10,
+        *,
+        strategy="balanced",
+        age_range=None,
+        representative="mean",
+        encoding="hard",
+        sigma=3.0,
+    ):
         self.n_bins = n_bins
         self.strategy = strategy
         self.age_range = age_range
         self.representative = representative
+        self.encoding = encoding
+        self.sigma = sigma
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
@@ -147,6 +172,73 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return np.searchsorted(self.bin_edges_[1:-1], check_ages(X), side="right")
+
+    def encode(self, X, std=None):
+        """The distributions over the bins that stand for ages, as `encoding` says.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            Ages in years.
+        std : array-like of shape (n_samples,), default=None
+            Standard deviations of apparent ages, in years, in place of `sigma`;
+            only for "gaussian".
+
+        Returns
+        -------
+        distributions : ndarray of shape (n_samples, n_bins_), float32
+            Rows sum to 1.
+
+        Raises
+        ------
+        ValueError
+            If an age or a standard deviation is no finite number, a standard
+            deviation is negative, or is given for another encoding.
+
+        Notes
+        -----
+        "gaussian" is the normal distribution's mass between each bin's edges, the
+        tails beyond them counted to the end bins (HL-Gauss, Imani and White, ICML
+        2018; with bins of a year, DLDL, Gao et al., IEEE TIP 2017). "sord" is the
+        softmax of ``-abs(v - age) / sigma`` over the bins' values v (Diaz and
+        Marathe, CVPR 2019). Ages beyond the outermost values are encoded as
+        "two_hot" on the end bin.
+        """
+        check_is_fitted(self)
+        ages = check_ages(X)
+        if std is None:
+            std = np.full(len(ages), float(self.sigma))
+        elif self.encoding != "gaussian":
+            raise ValueError(
+                f"Standard deviations of ages need encoding='gaussian', not {self.encoding!r}."
+            )
+        else:
+            std = check_ages(std, "std")
+            if len(std) != len(ages) or (std < 0).any():
+                raise ValueError(
+                    f"std must hold a standard deviation >= 0 for each of {len(ages)} ages; it "
+                    f"has {len(std)}, from {std.min():g} on."
+                )
+        if self.encoding == "gaussian":
+            inner = self.bin_edges_[1:-1] - ages[:, None]
+            # An age on an edge belongs above it, so with no spread all is above.
+            z = inner / np.maximum(std, 1e-6)[:, None]
+            below = np.where((std == 0)[:, None], inner > 0, ndtr(z))
+            ends = np.zeros((len(ages), 1)), np.ones((len(ages), 1))
+            found = np.diff(np.hstack([ends[0], below, ends[1]]), axis=1)
+        elif self.encoding == "sord":
+            found = softmax(-np.abs(self.bin_values_ - ages[:, None]) / self.sigma, axis=1)
+        elif self.encoding == "two_hot" and self.n_bins_ > 1:
+            values = self.bin_values_
+            right = np.searchsorted(values, ages).clip(1, len(values) - 1)
+            gap = values[right] - values[right - 1]
+            share = ((ages - values[right - 1]) / gap).clip(0, 1)
+            rows = np.arange(len(ages))
+            found = np.zeros((len(ages), self.n_bins_))
+            found[rows, right], found[rows, right - 1] = share, 1 - share
+        else:
+            found = np.eye(self.n_bins_)[self.transform(ages)]
+        return found.astype(np.float32)
 
     def inverse_transform(self, X):
         """Ages of bin codes, or expected ages of bin probabilities (DEX, equation 4).

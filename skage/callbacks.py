@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from torch import Tensor
 from tqdm.auto import tqdm
 
 
 class AgeError(Callback):
-    """Validation MAE of the expected age, in years, into the history."""
+    """Validation MAE of the expected age, in years, into the history.
 
-    def __init__(self, values: np.ndarray):
-        self.values = values
+    Parameters
+    ----------
+    values : ndarray (k,)
+        The bins' values in years.
+    probabilities : callable
+        From the network's outputs to distributions over the bins.
+    """
+
+    def __init__(self, values: np.ndarray, probabilities: Callable[[Tensor], Tensor]):
+        self.values, self.probabilities = values, probabilities
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.total_, self.n_ = 0.0, 0
@@ -25,8 +35,8 @@ class AgeError(Callback):
     ) -> None:
         if training:
             return
-        logits = kwargs["y_pred"].float().cpu()
-        expected = torch.softmax(logits, dim=1).double() @ torch.from_numpy(self.values)
+        distribution = self.probabilities(kwargs["y_pred"]).cpu().double()
+        expected = distribution @ torch.from_numpy(self.values)
         ages = batch[1]["ages"]
         self.total_ += (expected - ages).abs().sum().item()
         self.n_ += len(ages)

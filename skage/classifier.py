@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 from .cache import FrozenPrefix, collect_activations, iter_activations, let_go, shared_pool
 from .hardware import resolve_device, resolve_precision
 from .images import SKIP_HINT, ImageError, check_images, image_tags
+from .losses import Criterion, check_loss, needs_years
 from .net import Targets
 from .network import TRAINABLE, build
 from .parallel import from_first, make_accelerator
@@ -80,6 +81,14 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         fit trains on and scaled to unit mean square. It goes into the first
         dense layer in the end, so that the fitted network is the same as
         without. Some ten times faster; such inputs want an `lr` near 0.02.
+
+    loss : str or dict, default="cross_entropy"
+        What is minimised, a term of `skage.losses`: "cross_entropy",
+        "cumulative", and with ages in years, as within BinnedAgeRegressor,
+        "expectation_l1", "expectation_l2", "variance", "ranked_probability"; or
+        several with weights, as ``{"cross_entropy": 1, "expectation_l1": 0.1}``.
+        "l1" or "l2" regresses the age directly: the network has one output,
+        and its probabilities are those of the two bins beside that age.
 
     dropout : float, default=0.5
         Before the output layer, and after each hidden layer.
@@ -188,6 +197,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         "trainable": [StrOptions(set(TRAINABLE))],
         "hidden_layer_sizes": ["array-like", None],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "loss": [str, dict],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "image_size": [Interval(Integral, 32, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -218,6 +228,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         trainable="classifier",
         hidden_layer_sizes=None,
         n_components=None,
+        loss="cross_entropy",
         dropout=0.5,
         image_size=224,
         lr=1e-3,
@@ -244,6 +255,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.trainable = trainable
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_components = n_components
+        self.loss = loss
         self.dropout = dropout
         self.image_size = image_size
         self.lr = lr
@@ -267,7 +279,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, ages=None, bin_values=None):
+    def fit(self, X, y, sample_weight=None, *, ages=None, bin_values=None, distributions=None):
         """Train the network.
 
         Parameters
@@ -279,9 +291,12 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the images in the loss.
         ages : array-like of shape (n_samples,), default=None
-            Ages in years, to record the validation MAE.
+            Ages in years, for losses of years and the validation MAE.
         bin_values : array-like, default=None
             Ages in years that stand for the labels 0, 1, ...; goes with `ages`.
+        distributions : array-like of shape (n_samples, n_bins), default=None
+            What to learn in place of `y` alone: probabilities of the labels 0, 1,
+            ..., as `AgeBinner.encode` makes them.
 
         Returns
         -------
@@ -310,11 +325,22 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 "processes must agree on the fresh weights and the validation split."
             )
         classes, codes = np.unique(y[rows], return_inverse=True)
+        loss = check_loss(self.loss)
         if (ages is None) != (bin_values is None):
             raise ValueError("ages and bin_values go together: give both or neither.")
         if ages is not None:
             ages, bin_values = np.asarray(ages, np.float32), np.asarray(bin_values)[classes]
             check_consistent_length(y, ages)
+        elif needs_years(loss):
+            raise ValueError(
+                f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, or "
+                "pass ages and bin_values to fit."
+            )
+        if distributions is not None:
+            distributions = np.asarray(distributions, np.float32)[:, classes]
+            check_consistent_length(y, distributions)
+            distributions /= distributions.sum(axis=1, keepdims=True)
+        criterion = Criterion(loss, bin_values)
         device = resolve_device(self.device)
         accelerator = None
         if self.accelerate:
@@ -330,7 +356,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         ):
             torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
             prefix, suffix = build(
-                len(classes),
+                len(classes) if criterion.regression is None else 1,
                 weights=self.weights,
                 trainable=self.trainable,
                 hidden_layer_sizes=self._check_layers(),
@@ -369,13 +395,14 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 codes[np.isin(rows, read)].astype(np.int64),
                 (weight[read] / weight[read].mean()).astype(np.float32),
                 None if ages is None else ages[read],
+                None if distributions is None else distributions[read],
             )
             net = train_suffix(
                 suffix,
                 *inputs,
                 targets,
                 is_valid,
-                values=bin_values,
+                criterion=criterion,
                 accelerator=accelerator,
                 device=device,
                 precision=precision,
@@ -430,8 +457,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     torch.autocast(device.type, frozen.dtype, enabled=frozen.dtype.itemsize < 4),
                     _deterministic(),
                 ):
-                    logits = suffix(torch.from_numpy(chunk.activations).to(device)).float()
-                probabilities[chunk.positions] = logits.softmax(dim=1).cpu().numpy()
+                    outputs = suffix(torch.from_numpy(chunk.activations).to(device))
+                found = self.net_.criterion_.probabilities(outputs)
+                probabilities[chunk.positions] = found.cpu().numpy()
         if pool is not None:
             pool.let_go()
         if errors:

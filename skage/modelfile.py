@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
+from .losses import Criterion, check_loss
 from .net import restore_net
 from .network import build
 from .regressor import BinnedAgeRegressor
@@ -121,9 +122,10 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     classifier.n_skipped_ = header["n_skipped"]
     classifier.image_size_ = options["image_size"] = header["image_size"]
     classifier._ready = None
+    criterion = Criterion(check_loss(options["loss"]), binner.bin_values_[classifier.classes_])
     with torch.random.fork_rng(devices=[]):
         prefix, suffix = build(
-            len(classifier.classes_),
+            len(classifier.classes_) if criterion.regression is None else 1,
             weights=None,
             **{k: options[k] for k in ("trainable", "hidden_layer_sizes", "dropout", "image_size")},
         )
@@ -133,7 +135,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
             part.load_state_dict(
                 {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
             )
-    classifier.prefix_, classifier.net_ = prefix, restore_net(suffix)
+    classifier.prefix_, classifier.net_ = prefix, restore_net(suffix, criterion)
     model = BinnedAgeRegressor(classifier, binner, decode=header["decode"])
     model.binner_, model.classifier_ = binner, classifier
     return model
@@ -145,6 +147,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if value is None or isinstance(value, str | int | float):

@@ -11,6 +11,8 @@ from skorch import NeuralNet
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from .losses import Criterion
+
 
 @dataclass
 class Targets:
@@ -23,12 +25,15 @@ class Targets:
     weight : ndarray (n,), float32
         Weight in the loss, 1 on average.
     ages : ndarray (n,), float32, or None
-        Ages in years, for the validation error.
+        Ages in years.
+    distribution : ndarray (n, n_classes), float32, or None
+        Over the classes; None puts all on `codes`.
     """
 
     codes: np.ndarray
     weight: np.ndarray
     ages: np.ndarray | None = None
+    distribution: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Targets:
         return Targets(**{name: values[rows] for name, values in self._fields()})
@@ -71,17 +76,6 @@ def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, T
     return batch
 
 
-class WeightedCrossEntropy:
-    """Cross-entropy of the softmax against the true class (DEX, section 3.2).
-
-    No torch module, since it has no parameters: accelerate would try to share them.
-    """
-
-    def __call__(self, logits: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        loss = nn.functional.cross_entropy(logits.float(), targets["codes"], reduction="none")
-        return (loss * targets["weight"]).mean()
-
-
 class SuffixNet(NeuralNet):
     """A skorch net whose forward pass runs in mixed precision where that is faster."""
 
@@ -95,22 +89,26 @@ class SuffixNet(NeuralNet):
             return super().infer(x, **fit_params)
 
 
-def restore_net(suffix: nn.Module) -> SuffixNet:
+def restore_net(suffix: nn.Module, criterion: Criterion) -> SuffixNet:
     """A net for prediction, on the CPU, around a suffix that is trained already."""
-    net = make_net(suffix, callbacks=None).initialize()
+    net = make_net(suffix, criterion, callbacks=None).initialize()
     net.trim_for_prediction()
     net.module = None  # a lambda, which cannot be pickled
     return net
 
 
-def make_net(suffix: nn.Module, kind: type[SuffixNet] = SuffixNet, **options: Any) -> SuffixNet:
+def make_net(
+    suffix: nn.Module, criterion: Criterion, kind: type[SuffixNet] = SuffixNet, **options: Any
+) -> SuffixNet:
     """A net around `suffix` itself, of the given kind."""
     return kind(
         lambda: suffix,  # given the instance itself, skorch would train a copy
-        criterion=WeightedCrossEntropy,
+        criterion=Criterion,
+        criterion__weights=criterion.weights,
+        criterion__values=criterion.values,
         iterator_train__shuffle=True,
         iterator_train__collate_fn=_whole,
         iterator_valid__collate_fn=_whole,
-        predict_nonlinearity=nn.Softmax(dim=1),
+        predict_nonlinearity=criterion.probabilities,
         **options,
     )

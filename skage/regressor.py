@@ -103,7 +103,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.decode = decode
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(self, X, y, sample_weight=None, *, age_std=None, **fit_params):
         """Fit the bins and the classifier of bins.
 
         Parameters
@@ -113,6 +113,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             Ages in years.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, in the bins and in the classifier.
+        age_std : array-like of shape (n_samples,), default=None
+            Standard deviations of apparent ages, in years; the binner needs
+            ``encoding="gaussian"`` for them.
         **fit_params : dict
             Passed to the classifier's fit; with metadata routing, routed.
 
@@ -125,7 +128,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         ValueError
             If an age is no finite number, or X and y differ in length.
         TypeError
-            If `sample_weight` is given and the classifier takes none.
+            If `sample_weight` is given and the classifier takes none, or the
+            binner encodes ages as distributions and the classifier learns labels
+            only.
         """
         if y is None:
             raise ValueError(
@@ -150,6 +155,13 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         binner.fit(y, sample_weight=sample_weight)
         if has_fit_parameter(classifier, "bin_values"):
             fit_params = {**fit_params, "ages": y, "bin_values": binner.bin_values_}
+        if binner.encoding != "hard" or age_std is not None:
+            if not has_fit_parameter(classifier, "distributions"):
+                raise TypeError(
+                    f"{type(classifier).__name__} learns labels, not distributions: leave out "
+                    "age_std, and give the binner encoding='hard'."
+                )
+            fit_params = {**fit_params, "distributions": binner.encode(y, age_std)}
         classifier = clone(classifier).fit(X, binner.transform(y), **fit_params)
 
         self.binner_, self.classifier_ = binner, classifier

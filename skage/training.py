@@ -18,6 +18,7 @@ from skorch.utils import noop
 
 from .callbacks import AgeError, EpochBar, StopIfDiverged, diverged
 from .hardware import one_thread
+from .losses import Criterion
 from .net import Rows, SuffixNet, Targets, make_net, restore_net
 from .network import Part
 from .parallel import AcceleratedNet, SharedLoss
@@ -35,7 +36,7 @@ def train_suffix(
     targets: Targets,
     is_valid: np.ndarray,
     *,
-    values: np.ndarray | None,
+    criterion: Criterion,
     optimizer: str | type,
     lr: float,
     weight_decay: float,
@@ -54,9 +55,8 @@ def train_suffix(
     """Train `suffix` with skorch and return the net, fit for prediction only.
 
     `rows` say where in `activations` the n images stand, `is_valid` which of
-    them are held out; the others are trained on. `values` are the ages in years
-    that stand for the classes. The optimizer's state is dropped, the history
-    kept.
+    them are held out; the others are trained on. The optimizer's state is dropped,
+    the history kept.
     """
     train = Rows(activations, rows[~is_valid], targets.take(~is_valid))
     valid = Rows(activations, rows[is_valid], targets.take(is_valid))
@@ -72,8 +72,10 @@ def train_suffix(
             "unwrap_after_train": False,
         }
     own.append(("diverged", StopIfDiverged()))
-    if values is not None and targets.ages is not None:
-        own.append(("age_error", AgeError(values.astype(np.float64))))
+    in_years = criterion.values is not None and targets.ages is not None
+    if in_years:
+        values = criterion.values.double().numpy()
+        own.append(("age_error", AgeError(values, criterion.probabilities)))
     # skorch steps the schedule when an epoch has ended: the first drop comes
     # after epoch `lr_step`. A drop after the last epoch is none.
     schedule = LRScheduler(
@@ -83,7 +85,7 @@ def train_suffix(
     if early_stopping:
         is_flag = isinstance(early_stopping, bool | np.bool_)
         patience = _PATIENCE if is_flag else int(early_stopping)
-        monitor = "valid_loss" if values is None else "valid_mae"
+        monitor = "valid_mae" if in_years else "valid_loss"
         own.append(
             ("early_stopping", EarlyStopping(monitor, patience=patience, load_best=True, sink=noop))
         )
@@ -92,6 +94,7 @@ def train_suffix(
 
     net = make_net(
         suffix,
+        criterion,
         lr=lr,
         max_epochs=max_epochs,
         batch_size=batch_size,
@@ -115,7 +118,7 @@ def train_suffix(
     sample = net.evaluation_step(train.__getitems__(list(range(min(len(train), 32)))))
     if not sample.isfinite().all():
         raise diverged(net)
-    trained = restore_net(suffix)
+    trained = restore_net(suffix, criterion)
     trained.history = net.history
     return trained
 

@@ -1,0 +1,205 @@
+"""What the network minimises: terms on the predicted distribution over the bins.
+
+Each term is a function of an image's log-probabilities log p of the bins and of its
+target, the distribution t over the bins that `AgeBinner.encode` makes of the age y in
+years. v are the bins' values in years, and E = sum_k p_k v_k the expected age. A loss is
+one term, or several with weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Goal:
+    """What a batch of images is to be predicted as.
+
+    Parameters
+    ----------
+    codes : Tensor (n,), int64
+        The bin of each age.
+    distribution : Tensor (n, k) or None
+        Over the bins; None puts all on the bin of `codes`.
+    ages : Tensor (n,) or None
+        In years.
+    """
+
+    codes: Tensor
+    distribution: Tensor | None = None
+    ages: Tensor | None = None
+
+    def spread(self, n_bins: int) -> Tensor:
+        """The distribution, (n, n_bins)."""
+        if self.distribution is not None:
+            return self.distribution
+        return nn.functional.one_hot(self.codes, n_bins).float()
+
+
+def cross_entropy(log_p: Tensor, goal: Goal, values: Tensor | None) -> Tensor:
+    """-sum_k t_k log p_k.
+
+    DEX (Rothe et al., IJCV 2016, section 3.2) with hard targets; label distribution
+    learning (DLDL: Gao et al., IEEE TIP 2017, up to a constant), HL-Gauss (Imani and
+    White, ICML 2018) and SORD (Diaz and Marathe, CVPR 2019) with soft ones.
+    """
+    if goal.distribution is None:
+        return nn.functional.nll_loss(log_p, goal.codes, reduction="none")
+    return -(goal.distribution * log_p).sum(dim=1)
+
+
+def expectation_l1(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+    """|E - y|, years (DLDL-v2: Gao et al., IJCAI 2018)."""
+    return (log_p.exp() @ values - goal.ages).abs()
+
+
+def expectation_l2(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+    """(E - y)^2 / 2, square years (the mean loss of Pan et al., CVPR 2018)."""
+    return (log_p.exp() @ values - goal.ages) ** 2 / 2
+
+
+def variance(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+    """sum_k p_k (v_k - E)^2, square years (the variance loss of Pan et al., CVPR 2018)."""
+    p = log_p.exp()
+    return (p * (values - (p @ values)[:, None]) ** 2).sum(dim=1)
+
+
+def ranked_probability(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+    """sum_k (v_{k+1} - v_k) (P_k - T_k)^2, years, with cumulative sums P of p and T of t.
+
+    The ranked probability score (Epstein, J. Appl. Meteorol. 1969), and the squared
+    earth mover's distance of Hou et al. (2016), with the bins' distances in years.
+    """
+    p = log_p.exp()
+    apart = (p - goal.spread(p.shape[1])).cumsum(dim=1)[:, :-1]
+    return apart**2 @ values.diff()
+
+
+def cumulative(log_p: Tensor, goal: Goal, values: Tensor | None) -> Tensor:
+    """Mean over the k - 1 cuts of the binary cross-entropy of lying above the cut.
+
+    The loss of ordinal networks (Niu et al., CVPR 2016; CORAL: Cao et al., Pattern
+    Recognition Letters 2020), on the upper tails of the softmax rather than on outputs
+    of their own, so that they are in order by construction.
+    """
+    # Sums of probabilities from either end, in logarithms.
+    below = log_p.logcumsumexp(dim=1)[:, :-1].clamp(max=-1e-7)
+    above = log_p.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:].clamp(max=-1e-7)
+    t = goal.spread(log_p.shape[1]).cumsum(dim=1)[:, :-1]
+    return -(t * below + (1 - t) * above).mean(dim=1)
+
+
+Term = Callable[[Tensor, Goal, Any], Tensor]
+#: The terms that a loss may have; those of years need ages and bin values.
+TERMS: dict[str, Term] = {
+    term.__name__: term
+    for term in (
+        cross_entropy,
+        expectation_l1,
+        expectation_l2,
+        variance,
+        ranked_probability,
+        cumulative,
+    )
+}
+_WITHOUT_YEARS = {"cross_entropy", "cumulative"}
+#: Losses of a single output that is an age, rather than of a distribution.
+REGRESSION = ("l1", "l2")
+
+
+def check_loss(loss: Any) -> dict[str, float]:
+    """A loss as weights by name.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a weight is negative or none, or "l1" or "l2" is
+        mixed with terms on a distribution.
+    """
+    weights = {loss: 1.0} if isinstance(loss, str) else loss
+    known = [*TERMS, *REGRESSION]
+    if not isinstance(weights, Mapping) or not weights:
+        raise ValueError(f"loss={loss!r} must be a name, or weights by name, of {known}.")
+    for name, weight in weights.items():
+        if name not in known:
+            raise ValueError(f"loss={loss!r} has no term {name!r}; there are {known}.")
+        if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
+            raise ValueError(f"loss={loss!r}: the weight of {name!r} must be a number >= 0.")
+    if not any(weights.values()):
+        raise ValueError(f"loss={loss!r} has no term of a weight above 0.")
+    if set(weights) & set(REGRESSION) and len(weights) > 1:
+        raise ValueError(
+            f"loss={loss!r}: 'l1' and 'l2' are of a network with one output, an age, and stand "
+            "alone."
+        )
+    return {name: float(weight) for name, weight in weights.items() if weight}
+
+
+def needs_years(weights: Mapping[str, float]) -> bool:
+    """Whether a loss needs ages and bin values."""
+    return not set(weights) <= _WITHOUT_YEARS
+
+
+class Criterion:
+    """A loss over a batch, and the distributions that a network's outputs stand for.
+
+    No torch module, since it has no parameters: accelerate would try to share them.
+
+    Parameters
+    ----------
+    weights : dict of str to float
+        As `check_loss` returns them.
+    values : sequence of k floats, default=None
+        The bins' values in years, ascending.
+    """
+
+    def __init__(self, weights: Mapping[str, float], values: Any = None):
+        self.weights = dict(weights)
+        self.values = None if values is None else torch.as_tensor(values, dtype=torch.float32)
+        self.regression = next((name for name in self.weights if name in REGRESSION), None)
+
+    def __call__(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        outputs = outputs.float()
+        goal = Goal(*(targets.get(name) for name in ("codes", "distribution", "ages")))
+        if self.regression is not None:
+            error = self._years(outputs) - goal.ages
+            loss = error.abs() if self.regression == "l1" else error**2 / 2
+        else:
+            log_p = outputs.log_softmax(dim=1)
+            values = None if self.values is None else self.values.to(log_p.device)
+            terms = (w * TERMS[name](log_p, goal, values) for name, w in self.weights.items())
+            loss = torch.stack(list(terms)).sum(dim=0)
+        return (loss * targets["weight"]).mean()
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Distributions over the bins, (n, k).
+
+        A single output is an age: its distribution is that on the two bins beside
+        it, or on an end bin, whose expectation it is.
+        """
+        outputs = outputs.float()
+        return outputs.softmax(dim=1) if self.regression is None else self._two_hot(outputs)
+
+    def _years(self, outputs: Tensor) -> Tensor:
+        """The network's single output is in units of the bins' spread around their mean."""
+        assert self.values is not None
+        values = self.values.to(outputs.device)
+        return values.mean() + outputs[:, 0] * values.std(correction=0).clamp(min=1.0)
+
+    def _two_hot(self, outputs: Tensor) -> Tensor:
+        assert self.values is not None
+        values = self.values.to(outputs.device)
+        if len(values) == 1:
+            return torch.ones_like(outputs)
+        ages = self._years(outputs).clamp(values[0], values[-1])
+        right = torch.searchsorted(values, ages).clamp(1, len(values) - 1)
+        share = (ages - values[right - 1]) / (values[right] - values[right - 1])
+        p = torch.zeros(len(ages), len(values), device=outputs.device)
+        p.scatter_(1, right[:, None], share[:, None])
+        return p.scatter_(1, right[:, None] - 1, 1 - share[:, None])
