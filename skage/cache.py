@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from .images import (
     SKIP_HINT,
     ImageError,
+    check_readable,
     digest_and_decoder,
     map_ahead,
     remembered_digest,
@@ -335,23 +336,28 @@ def _check_readable(
 
     def problem(position: int) -> ImageError | None:
         try:
-            content, decode = digest_and_decoder(images[position], position)
-            if store is None or prefix.key(content) not in store:
-                decode(prefix.image_size)
+            content = remembered_digest(images[position])
+            if content is None or store is None or prefix.key(content) not in store:
+                check_readable(images[position], position, prefix.image_size)
         except ImageError as error:
+            error.position = position
             return None if error.skip else error
         return None
 
     n_threads = torch.get_num_threads() if n_jobs is None else n_jobs
-    errors = [error for error in map_ahead(problem, positions, n_threads) if error is not None]
+    found = map_ahead(problem, positions, n_threads)
+    errors = sorted((e for e in found if e is not None), key=lambda error: error.position)
     if len(errors) == 1:
         raise errors[0]
     if errors:
         shown = [str(error).replace(SKIP_HINT, "").strip() for error in errors[:_SHOWN]]
         more = [f"and {len(errors) - _SHOWN} more."] if len(errors) > _SHOWN else []
-        raise ImageError(
-            "\n  ".join([f"{len(errors)} images cannot be read. {SKIP_HINT}", *shown, *more])
+        what = " or ".join(sorted({error.what for error in errors}))
+        error = ImageError(
+            "\n  ".join([f"{len(errors)} images {what}. {SKIP_HINT}", *shown, *more])
         )
+        error.errors = errors
+        raise error
 
 
 @dataclass
@@ -410,10 +416,10 @@ def collect_activations(
             pool.used = time.monotonic()
             store.note_use(key for _, key in found.values())
         if unknown:
-            if options.get("on_error", "raise") == "raise" and prefix.part is not None:
-                _check_readable(images, unknown, prefix, store, options.get("n_jobs"))
             start = random.SystemRandom().randrange(len(unknown)) if store is not None else 0
             unknown = unknown[start:] + unknown[:start]
+            if options.get("on_error", "raise") == "raise":
+                _check_readable(images, unknown, prefix, store, options.get("n_jobs"))
             chunks = iter_activations(
                 images, prefix, positions=unknown, store=store, pool=pool, **options
             )

@@ -151,8 +151,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         A torch device; "auto" takes a GPU where there is one.
 
     on_error : {"raise", "skip"}, default="raise"
-        Whether an unreadable image raises, or is left out of fit and gets NaN
-        in predict, with one warning.
+        Whether an unreadable image raises (in fit, before the work, and with all
+        others), or is left out of fit and gets NaN in predict, with one warning.
 
     n_jobs : int, default=None
         Threads that read and decode images; None takes as many as torch
@@ -573,8 +573,9 @@ def _held_out(n_samples, fraction, random_state):
 
 def _warn_skipped(errors, n_images, fate):
     shown = " ".join(str(error).replace(SKIP_HINT, "").strip() for error in errors[:3])
+    what = " or ".join(sorted({error.what for error in errors}))
     warnings.warn(
-        f"{len(errors)} of {n_images} images cannot be read and {fate}: {shown}"
+        f"{len(errors)} of {n_images} images {what} and {fate}: {shown}"
         f"{' ...' if len(errors) > 3 else ''}",
         stacklevel=3,
     )

@@ -23,13 +23,31 @@ from . import __version__
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _MODEL = click.Path(dir_okay=False, path_type=Path)
 _DATA = click.Path(exists=True, path_type=Path)
-_CROP = click.option(
-    "--crop",
-    type=click.Choice(["no", "haar", "yunet"]),
-    default="no",
-    help="Find the face with this detector; an image without one is left out.",
+_FACE_OPTIONS = (
+    click.option(
+        "--crop",
+        type=click.Choice(["no", "haar", "yunet"]),
+        default="no",
+        help="Find the face with this detector, and cut it out.",
+    ),
+    click.option(
+        "--margin", type=click.FloatRange(0, 10), default=0.4, help="Around the face; with --crop."
+    ),
+    click.option(
+        "--no-face",
+        type=click.Choice(["skip", "whole"]),
+        default="skip",
+        help="Leave an image without a face out, or take all of it; with --crop.",
+    ),
+    click.option("--face-model", type=_DATA, help="File of yunet; downloaded if not given."),
 )
-_MARGIN = click.option("--margin", default=0.4, help="Around the face; with --crop.")
+
+
+def _face_options(command: Any) -> Any:
+    """What `_cropped` takes."""
+    for option in reversed(_FACE_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -89,8 +107,7 @@ def demo(output: Path, seed: int) -> None:
     default="raise",
     help="What an unreadable image does.",
 )
-@_CROP
-@_MARGIN
+@_face_options
 @click.option("--path-column", default="path", help="Of a CSV.")
 @click.option("--age-column", default="age", help="Of a CSV.")
 @click.option("--seed", default=0)
@@ -122,7 +139,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
             verbose=int(sys.stderr.isatty()),
         )
         binner = AgeBinner(options["n_bins"], strategy=options["strategy"])
-        images = _cropped(paths, options["crop"], options["margin"], options["cache"])
+        images = _cropped(paths, options["image_size"], **options)
         model = BinnedAgeRegressor(classifier, binner).fit(images, ages)
         model.save(output)
     last = model.classifier_.history_[-1]
@@ -142,8 +159,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
     help="Of the interval from low to high.",
 )
 @click.option("--cache", default=None, help='Folder for activations, or "auto".')
-@_CROP
-@_MARGIN
+@_face_options
 @click.option("--path-column", default="path", help="Of a CSV.")
 def predict(
     data: Path,
@@ -151,9 +167,8 @@ def predict(
     output: Path,
     coverage: float,
     cache: str | None,
-    crop: str,
-    margin: float,
     path_column: str,
+    **face_options: Any,
 ) -> None:
     """Predict the ages of the images in DATA and write a CSV.
 
@@ -174,7 +189,9 @@ def predict(
         model.classifier_.set_params(
             on_error="skip", feature_cache=cache, verbose=int(sys.stderr.isatty())
         )
-        distribution = model.predict_dist(_cropped(paths, crop, margin, cache))
+        size = model.classifier_.image_size_
+        images = _cropped(paths, size, cache=cache, **face_options)
+        distribution = model.predict_dist(images)
         columns = [
             model.decode_dist(distribution),
             model.binner_.std(distribution),
@@ -291,14 +308,30 @@ def _check_writable(path: Path, source: Path | None = None) -> None:
         raise ValueError(f"{path} cannot be written: {path.parent} must be a folder you may write.")
 
 
-def _cropped(paths: list[str], crop: str, margin: float, cache: str | None) -> Any:
+def _cropped(
+    paths: list[str],
+    size: int,
+    *,
+    crop: str,
+    margin: float,
+    no_face: str,
+    face_model: Path | None,
+    cache: str | None,
+    **others: Any,
+) -> Any:
     """The paths, or the faces cut out of them."""
     if crop == "no":
         return paths
     from .faces import FaceCropper
 
-    cropper = FaceCropper(crop, margin=margin, on_no_face="nan", feature_cache=cache)
-    return cropper.transform(paths)
+    return FaceCropper(
+        crop,
+        margin=margin,
+        size=size,
+        on_no_face="nan" if no_face == "skip" else "whole",
+        model_file=face_model,
+        feature_cache=cache,
+    ).transform(paths)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

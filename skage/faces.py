@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import os
 import threading
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
@@ -23,11 +25,12 @@ from .images import (
     DerivedImage,
     ImageError,
     check_images,
+    describe,
     digest_and_decoder,
     image_tags,
     map_ahead,
 )
-from .store import open_store, resolve_folder
+from .store import kept_store, resolve_folder
 
 #: The rotations of DEX: every 5 degrees up to 60 either way, a quarter turn either way,
 #: and upside down.
@@ -43,15 +46,21 @@ _YUNET_SCORE = 0.6
 _HAAR_NEIGHBOURS = 4
 _SIDE = 640  # pixels; faces are looked for in images made so small
 _VERSION = 1  # of the procedure: another one, other crops
-_MAX_REMEMBERED = 100_000
+_SMALLEST = 64  # pixels; in less YuNet sees what is not there
+_MAX_REMEMBERED = 250_000  # images, some 250 bytes each
 
-# Faces by (what finds them, digest of the image), an array (n, 6) each.
-_found: dict[tuple[Any, bytes], np.ndarray] = {}
+# Faces by the digest of the image, as the bytes of an array (n, 6) of float64: one
+# such memory for each version of our detectors, and one for each callable.
+_found: dict[Any, dict[bytes, bytes]] = {}
+_found_by: WeakKeyDictionary[Any, dict[Any, dict[bytes, bytes]]] = WeakKeyDictionary()
+_memory_lock = threading.Lock()
 _local = threading.local()  # OpenCV's detectors, of which each thread needs its own
 
 
 class NoFaceError(ImageError):
     """No face is found in an image; the message names it and its position."""
+
+    what = "show no face"
 
 
 class FaceCropper(TransformerMixin, BaseEstimator):
@@ -70,9 +79,11 @@ class FaceCropper(TransformerMixin, BaseEstimator):
     detector : {"haar", "yunet"} or callable, default="haar"
         "haar" is the frontal face cascade inside OpenCV. "yunet" is a small
         network, better at profiles, rotation and dim light, in OpenCV's
-        FaceDetectorYN. A callable takes an RGB image (height, width, 3), uint8,
-        and returns faces (n, 5): left, top, width and height in pixels, and a
-        score; it must be picklable for use in several processes.
+        FaceDetectorYN. A callable takes RGB pixels (height, width, 3), uint8, of
+        an image made at most 640 pixels large and maybe turned, and returns
+        faces (n, 5): left, top, width and height in these pixels, and a score.
+        It must be picklable for use in several processes, and find the same
+        faces each time: what it found is remembered as long as it lives.
 
     margin : float, default=0.4
         Share of the box's width that is added left and right, and of its height
@@ -91,8 +102,10 @@ class FaceCropper(TransformerMixin, BaseEstimator):
 
     on_no_face : {"whole", "raise", "nan"}, default="whole"
         Without any face: squeeze the whole image, as the paper; raise
-        `NoFaceError`; or leave the image out of fit and let its prediction be
-        NaN, with one warning.
+        `NoFaceError`, as of an unreadable image, so that ``on_error="skip"``
+        of the classifier leaves it out; or leave it out of fit and let its
+        prediction be NaN, with one warning, whatever `on_error` says. scikit-learn
+        scores no NaN: before a search, leave such images out (see `detect`).
 
     model_file : path, default=None
         Of "yunet". None takes it from the user's cache folder, where it is
@@ -100,7 +113,8 @@ class FaceCropper(TransformerMixin, BaseEstimator):
 
     feature_cache : path, "auto" or None, default=None
         Folder where the faces found are kept, for other processes and days; best
-        that of the classifier. Not with a callable, whose changes go unnoticed.
+        that of the classifier. Pass it with ``n_jobs``, else each process finds
+        the faces itself. Not for a callable, whose changes would go unnoticed.
         None keeps them in this process only.
 
     Raises
@@ -182,7 +196,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         self._validate_params()
         images, finder = check_images(X), self._finder()
         how = _How(float(self.margin), int(self.size), self.select, self.on_no_face)
-        return [FaceCrop(image, finder, how) for image in images]
+        return [FaceCrop(image, finder, how, i) for i, image in enumerate(images)]
 
     def detect(self, X, *, on_error="raise", n_jobs=None):
         """Find all faces.
@@ -220,7 +234,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         def find(position: int) -> np.ndarray | ImageError:
             try:
                 digest, decode = digest_and_decoder(images[position], position)
-                return finder(digest, decode)[0]
+                return finder(digest, decode, describe(images[position], position))[0]
             except ImageError as error:
                 if on_error == "raise":
                     raise
@@ -235,7 +249,10 @@ class FaceCropper(TransformerMixin, BaseEstimator):
                 stacklevel=2,
             )
         faces = [np.empty((0, 6)) if isinstance(r, ImageError) else r for r in results]
-        return [Bunch(boxes=f[:, :4], scores=f[:, 4], angles=f[:, 5]) for f in faces]
+        return [
+            Bunch(boxes=f[:, :4].copy(), scores=f[:, 4].copy(), angles=f[:, 5].copy())
+            for f in faces
+        ]
 
     def _finder(self) -> _Finder:
         if self.angles is None:
@@ -243,7 +260,10 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         elif isinstance(self.angles, str):
             angles = tuple(map(float, DEX_ANGLES))
         else:
-            angles = tuple(float(angle) for angle in self.angles)
+            try:
+                angles = tuple(float(angle) for angle in self.angles)
+            except (TypeError, ValueError):
+                angles = ()
             if not angles or not all(map(math.isfinite, angles)):
                 raise ValueError(f"angles={self.angles!r} must hold degrees, at least one.")
         if callable(self.detector):
@@ -253,9 +273,13 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         if self.detector == "yunet":
             model, checksum = _yunet_file(self.model_file)
             version += f" {checksum}"
-            _yunet(np.zeros((32, 32, 3), np.uint8), model)  # a wrong file shows at once
+        _DETECTORS[self.detector](np.zeros((64, 64, 3), np.uint8), model)  # whether it works
         folder = self.feature_cache and resolve_folder(self.feature_cache)
         return _Finder(self.detector, angles, model, version, folder)
+
+    def __sklearn_clone__(self):
+        # The detector itself, which a search would else copy for every fit.
+        return copy.copy(self)
 
     def __sklearn_tags__(self):
         tags = image_tags(super().__sklearn_tags__())
@@ -272,15 +296,12 @@ class FaceCrop(DerivedImage):
         A path, PIL image or array.
     finder : callable
     how : settings of the crop
+    position : int
+        Where the source stood among others, for messages.
     """
 
-    def __init__(self, source: Any, finder: _Finder, how: _How):
-        self.source, self._finder, self._how = source, finder, how
-
-    @property
-    def group(self) -> Any:
-        """The source's; see `skage.grouped`."""
-        return getattr(self.source, "group", None)
+    def __init__(self, source: Any, finder: _Finder, how: _How, position: int):
+        self.source, self._finder, self._how, self._position = source, finder, how, position
 
     @property
     def recipe(self) -> bytes | None:
@@ -289,20 +310,27 @@ class FaceCrop(DerivedImage):
         return repr((self._finder.version, self._finder.angles, self._how)).encode()
 
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
-        faces, image = self._finder(digest, decode)
+        faces, image = self._finder(digest, decode, name)
         size = self._how.size
         if len(faces):
             sizes = faces[:, 2] * faces[:, 3]
             index = 0 if self._how.select == "strongest" else int(sizes.argmax())
             return _cut_out(image or decode(), faces[index], self._how.margin, size)
         if self._how.on_no_face == "whole":
-            return (image or decode(size)).resize((size, size), Image.Resampling.BILINEAR)
-        error = NoFaceError(
-            f"No face is found in {name}. Pass on_no_face='whole' to FaceCropper to take the "
-            "whole image."
-        )
-        error.skip = self._how.on_no_face == "nan"
+            return decode(size).resize((size, size), Image.Resampling.BILINEAR)
+        skip = self._how.on_no_face == "nan"
+        way_out = "" if skip else " Pass on_no_face='whole' to FaceCropper to take the whole image."
+        error = NoFaceError(f"No face is found in {name}.{way_out}")
+        error.skip = skip
         raise error
+
+    def check(
+        self, digest: bytes, decode: Callable[..., Image.Image], name: str, size: int
+    ) -> None:
+        if self._how.on_no_face == "raise":  # what is found is remembered
+            self.derive(digest, decode, name)
+        else:
+            decode(size)
 
     def image(self) -> Image.Image:
         """The crop, (size, size), RGB.
@@ -313,9 +341,11 @@ class FaceCrop(DerivedImage):
             If the source cannot be read, or shows no face and `on_no_face` is
             not "whole".
         """
-        return digest_and_decoder(self, 0)[1]()
+        return digest_and_decoder(self, self._position)[1]()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("A crop is made when it is read: it cannot be had without a copy.")
         return np.array(self.image(), dtype=dtype)
 
 
@@ -349,29 +379,42 @@ class _Finder:
     folder: str | None = None
 
     def __call__(
-        self, digest: bytes, decode: Callable[..., Image.Image]
+        self, digest: bytes, decode: Callable[..., Image.Image], name: str
     ) -> tuple[np.ndarray, Image.Image | None]:
         """Faces (n, 6): box, score, angle, strongest first; and the image, if it was decoded."""
-        key = (self.version or self.detector, self.angles), digest
-        known = bool(self.version) or isinstance(self.detector, Hashable)
-        faces = _found.get(key) if known else None
-        if faces is not None:
-            return faces, None
-        stored = hashlib.blake2b(repr(key).encode(), digest_size=20).digest()
-        with open_store(self.folder) as store:
-            data = store.get(stored) if store is not None else None
-            if data is not None:
-                image, faces = None, np.frombuffer(data).reshape(-1, 6)
-            else:
+        memory, image = self._memory(), None
+        data = None if memory is None else memory.get(digest)
+        if data is None:
+            key = hashlib.blake2b(
+                digest + repr((self.version, self.angles)).encode(), digest_size=20
+            ).digest()
+            store = None if self.folder is None else kept_store(self.folder)
+            data = None if store is None else store.get(key)
+            if data is None:
                 image = decode()
-                faces = self._look(image)
+                try:
+                    data = self._look(image).tobytes()
+                except Exception as error:
+                    error.add_note(f"This was in finding the faces of {name}.")
+                    raise
                 if store is not None:
-                    store.put({stored: faces.tobytes()}, "faces")
-        if known:
-            if len(_found) >= _MAX_REMEMBERED:
-                _found.clear()
-            _found[key] = faces
-        return faces, image
+                    store.put({key: data}, "faces")
+            if memory is not None:
+                with _memory_lock:
+                    memory[digest] = data
+                    while len(memory) > _MAX_REMEMBERED:
+                        del memory[next(iter(memory))]
+        return np.frombuffer(data).reshape(-1, 6), image
+
+    def _memory(self) -> dict[bytes, bytes] | None:
+        """What was found in this process; none for a callable that cannot be a key."""
+        with _memory_lock:
+            if self.version:
+                return _found.setdefault((self.version, self.angles), {})
+            try:
+                return _found_by.setdefault(self.detector, {}).setdefault(self.angles, {})
+            except TypeError:
+                return None
 
     def _look(self, image: Image.Image) -> np.ndarray:
         scale = min(1.0, _SIDE / max(image.size))
@@ -388,7 +431,7 @@ class _Finder:
         """Faces of an image turned counter-clockwise, in its own coordinates."""
         turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else image
         detect = _DETECTORS.get(self.detector) if isinstance(self.detector, str) else None
-        pixels = np.asarray(turned)
+        pixels = np.array(turned)
         found = detect(pixels, self.model) if detect else self.detector(pixels)
         faces = np.asarray(found, dtype=np.float64)
         faces = faces.reshape(0, 5) if faces.size == 0 else faces
@@ -397,7 +440,10 @@ class _Finder:
                 f"detector {self.detector!r} returned an array of shape {faces.shape}; expected "
                 "finite numbers (n_faces, 5): left, top, width, height, score."
             )
-        faces = faces[(faces[:, 2] > 0) & (faces[:, 3] > 0)]
+        middle = faces[:, :2] + faces[:, 2:4] / 2
+        there = (middle >= 0) & (middle <= turned.size)  # a face is in the image,
+        there &= (faces[:, 2:4] > 0) & (faces[:, 2:4] <= 4 * max(turned.size))  # and no speck
+        faces = faces[there.all(axis=1)]
         centre = faces[:, :2] + faces[:, 2:4] / 2 - np.array(turned.size) / 2
         sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
         x = centre[:, 0] * cos - centre[:, 1] * sin + image.width / 2
@@ -420,8 +466,17 @@ def _distinct(faces: np.ndarray) -> np.ndarray:
 def _haar(pixels: np.ndarray, _: str) -> np.ndarray:
     cv2 = _import_cv2()
     if not hasattr(_local, "haar"):
-        file = os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
-        _local.haar = cv2.CascadeClassifier(file)
+        try:
+            file = os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
+            cascade = cv2.CascadeClassifier(file)
+            if cascade.empty():
+                raise AttributeError(file)
+        except AttributeError as error:
+            raise ImportError(
+                f"This OpenCV ({cv2.__version__}) brings no face cascade ({error}): pip install "
+                "'skage[faces]', or pass detector='yunet'."
+            ) from error
+        _local.haar = cascade
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     smallest = max(24, min(grey.shape) // 20)
     boxes, _, scores = _local.haar.detectMultiScale3(
@@ -438,8 +493,10 @@ def _yunet(pixels: np.ndarray, model: str) -> np.ndarray:
             nets[model] = cv2.FaceDetectorYN.create(model, "", (320, 320), _YUNET_SCORE)
         except cv2.error as error:
             raise ValueError(f"{model!r} is no YuNet model that OpenCV reads: {error}") from error
+    more = [(0, max(_SMALLEST - side, 0)) for side in pixels.shape[:2]]
+    pixels = np.pad(pixels[:, :, ::-1], (*more, (0, 0)))
     nets[model].setInputSize(pixels.shape[1::-1])
-    faces = nets[model].detect(np.ascontiguousarray(pixels[:, :, ::-1]))[1]
+    faces = nets[model].detect(np.ascontiguousarray(pixels))[1]
     return np.empty((0, 5)) if faces is None else faces[:, [0, 1, 2, 3, 14]]
 
 

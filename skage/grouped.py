@@ -15,7 +15,15 @@ class FacePath(str):
     ----------
     group : hashable
         Images of one group, a person or one content, belong on one side of a
-        split. Those of two data sets differ.
+        split. It means the same in every load: (data set, person), or where the
+        person is not known, the absolute path of the image; of persons or images
+        that identical files join, the first in alphabetical order.
+
+    Notes
+    -----
+    Only files of one load are compared. Identical files in two loads are therefore
+    of two groups, unless they are known to show one person, and persons whom one
+    load joins stay apart in another that leaves out the files that join them.
     """
 
     __slots__ = ("group",)

@@ -18,6 +18,8 @@ import numpy as np
 from joblib import cpu_count
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from .grouped import FacePath
+
 #: Larger files are refused unread; no photograph comes near it.
 MAX_FILE_BYTES = 512 * 2**20
 SKIP_HINT = "Pass on_error='skip' to leave such images out."
@@ -56,9 +58,19 @@ _SETTLED = 2 * 10**9  # nanoseconds; a file changed later may yet change unnotic
 
 
 class ImageError(ValueError):
-    """An image that cannot be read; the message names it and its position."""
+    """An image that cannot be read; the message names it and its position.
+
+    Attributes
+    ----------
+    position : int
+        Where it stands in X.
+    errors : list of ImageError
+        One for each image, where several are told of at once.
+    """
 
     position = -1
+    errors: list[ImageError] = []
+    what = "cannot be read"
     skip = False  # whether it is left out even where other such images raise
 
 
@@ -73,9 +85,21 @@ class DerivedImage(ABC):
     def recipe(self) -> bytes | None:
         """What tells it from others of its source; None if only its pixels do."""
 
+    @property
+    def group(self) -> Any:
+        """Whom or what it shows, if the source tells; see `skage.grouped`."""
+        known = isinstance(self.source, FacePath | DerivedImage)
+        return self.source.group if known else None
+
     @abstractmethod
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
         """Make it, in RGB: digest and decoder are those of the source, as is the name."""
+
+    def check(
+        self, digest: bytes, decode: Callable[..., Image.Image], name: str, size: int
+    ) -> None:
+        """Raise what would keep it from being made, as far as that shows quickly."""
+        decode(size)
 
 
 def check_images(X: Any) -> Any:
@@ -138,7 +162,7 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
         source = digest_and_decoder(item.source, position)
 
         def derived(size: int = 0) -> Image.Image:
-            return item.derive(*source, _at(item.source, position))
+            return item.derive(*source, describe(item.source, position))
 
         if item.recipe is not None:
             return _digest(b"derived", source[0] + item.recipe), derived
@@ -162,6 +186,16 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
     else:
         image = Image.fromarray(_to_uint8(item, position))
     return _digest(b"rgb %d %d" % image.size, image.tobytes()), lambda size=0: image
+
+
+def check_readable(item: Any, position: int, size: int) -> None:
+    """Raise an ImageError if an image cannot be read, or most likely not made."""
+    if isinstance(item, DerivedImage):
+        item.check(
+            *digest_and_decoder(item.source, position), describe(item.source, position), size
+        )
+    else:
+        digest_and_decoder(item, position)[1](size)
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
@@ -223,25 +257,27 @@ def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | 
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{_at(path, position)} is a folder, not an image.")
+            raise ImageError(f"{describe(path, position)} is a folder, not an image.")
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{_at(path, position)} is not a regular file. {SKIP_HINT}")
+            raise ImageError(f"{describe(path, position)} is not a regular file. {SKIP_HINT}")
         if status.st_size > MAX_FILE_BYTES:
             raise ImageError(
-                f"{_at(path, position)} has {status.st_size} bytes, more than the "
+                f"{describe(path, position)} has {status.st_size} bytes, more than the "
                 f"{MAX_FILE_BYTES} that an image may have. {SKIP_HINT}"
             )
         with open(path, "rb") as file:
             data = file.read()
             after = _stamp(os.fstat(file.fileno()))
     except FileNotFoundError as error:
-        raise ImageError(f"{_at(path, position)} does not exist. {SKIP_HINT}") from error
+        raise ImageError(f"{describe(path, position)} does not exist. {SKIP_HINT}") from error
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        raise ImageError(f"{_at(path, position)} cannot be opened: {error}. {SKIP_HINT}") from error
+        raise ImageError(
+            f"{describe(path, position)} cannot be opened: {error}. {SKIP_HINT}"
+        ) from error
     if not data:
-        raise ImageError(f"{_at(path, position)} is empty (0 bytes). {SKIP_HINT}")
+        raise ImageError(f"{describe(path, position)} is empty (0 bytes). {SKIP_HINT}")
     settled = max(after[3:]) < time.time_ns() - _SETTLED
     return data, after if settled and after == _stamp(status) else None
 
@@ -263,8 +299,8 @@ def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and width * height > limit:
                 raise ImageError(
-                    f"{_at(item, position)} would decode to {width} x {height} pixels, more than "
-                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the "
+                    f"{describe(item, position)} would decode to {width} x {height} pixels, more "
+                    f"than PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the "
                     f"file. {SKIP_HINT}"
                 )
             if size:
@@ -274,7 +310,7 @@ def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"{_at(item, position)} would decode to too many pixels: {error} Raise "
+            f"{describe(item, position)} would decode to too many pixels: {error} Raise "
             f"PIL.Image.MAX_IMAGE_PIXELS if you trust the file. {SKIP_HINT}"
         ) from error
     except Exception as error:  # decoders raise whatever a broken file leads them to
@@ -374,11 +410,12 @@ def _printable(path: str | bytes | os.PathLike) -> str:
     return path if path and path.isprintable() else repr(path)
 
 
-def _at(item: Any, position: int) -> str:
+def describe(item: Any, position: int) -> str:
+    """How messages name an image."""
     return f"{_name(item)} (item {position})"
 
 
 def _unreadable(item: Any, position: int, error: Exception) -> ImageError:
     reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
     reason = reason or type(error).__name__
-    return ImageError(f"{_at(item, position)} is not a readable image: {reason}. {SKIP_HINT}")
+    return ImageError(f"{describe(item, position)} is not a readable image: {reason}. {SKIP_HINT}")

@@ -30,7 +30,8 @@ from sklearn.utils.validation import (
 
 from .ages import check_ages
 from .binning import AgeBinner, tails
-from .images import image_tags
+from .grouped import FacePath
+from .images import DerivedImage, image_tags
 
 # The images that models of this process were trained on, and their groups; with
 # the models they go, and into no pickle.
@@ -339,10 +340,13 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
 def _groups(X):
     """The group of each image that carries one, as those of the loaders do."""
+    if getattr(getattr(X, "dtype", None), "kind", "") == "O":  # an array or a Series
+        X = list(X)
     if not isinstance(X, list | tuple):
         return {}
-    return {
-        getattr(image, "source", image): image.group
-        for image in X
-        if getattr(image, "group", None) is not None
-    }
+    grouped = [image for image in X if isinstance(image, FacePath | DerivedImage)]
+    return {_origin(image): image.group for image in grouped if image.group is not None}
+
+
+def _origin(image):
+    return _origin(image.source) if isinstance(image, DerivedImage) else image

@@ -32,8 +32,9 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
         Number of folds, at most that of the groups.
 
     n_bins : int, default=10
-        Number of age classes; fewer are made where there are too few distinct
-        ages, or else a class would have fewer samples than there are folds.
+        Number of age classes; 1 for folds that heed no ages. Fewer are made where
+        there are too few distinct ages, or else a class would have fewer samples
+        than there are folds.
 
     shuffle : bool, default=False
         Shuffle the groups first, among those alike in age.
@@ -76,8 +77,10 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
         Raises
         ------
         ValueError
-            If there are no groups, or fewer than folds.
+            If there are no groups, or fewer than folds, or `n_bins` is below 1.
         """
+        if self.n_bins < 1:
+            raise ValueError(f"n_bins={self.n_bins!r} must be at least 1.")
         if groups is None:
             raise ValueError(
                 "AgeStratifiedGroupKFold keeps a person on one side and needs to know them: pass "
@@ -128,9 +131,12 @@ def published_split(
     split = faces.frame["split"]
     parts = [[part] if isinstance(part, str) else list(part) for part in (train, test)]
     known = sorted(split.dropna().unique())
+    way_out = ' Pass train="train", test="valid".' if known == ["train", "valid"] else ""
     for part in [*parts[0], *parts[1]]:
         if part not in known:
-            raise ValueError(f"There is no part {part!r} of this split; it has {', '.join(known)}.")
+            raise ValueError(
+                f"There is no part {part!r} of this split; it has {', '.join(known)}.{way_out}"
+            )
     if both := set(parts[0]) & set(parts[1]):
         raise ValueError(f"{', '.join(sorted(both))} cannot be both trained and tested on.")
     indices = [np.flatnonzero(split.isin(part)) for part in parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sqlite3
@@ -293,6 +294,35 @@ def open_store(feature_cache: str | os.PathLike | None) -> Iterator[FeatureStore
         return
     with contextlib.closing(FeatureStore(resolve_folder(feature_cache))) as store:
         yield store
+
+
+_kept: dict[str, FeatureStore] = {}
+_kept_lock = threading.Lock()
+_inherited: list[FeatureStore] = []  # by a forked child, which must not close them
+
+
+def kept_store(folder: str) -> FeatureStore:
+    """A store that stays open for the life of this process."""
+    with _kept_lock:
+        if folder not in _kept:
+            _kept[folder] = FeatureStore(folder)
+        return _kept[folder]
+
+
+@atexit.register
+def _close_kept() -> None:
+    for store in _kept.values():
+        store.close()
+
+
+def _forget_kept() -> None:
+    global _kept, _kept_lock
+    _inherited.extend(_kept.values())
+    _kept, _kept_lock = {}, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_kept)
 
 
 def resolve_folder(feature_cache: str | os.PathLike) -> str:

@@ -168,6 +168,8 @@ def test_imdb_wiki_filters_as_the_paper(tmp_path):
     assert load_imdb_wiki(tmp_path, max_second_face_score=2.5).groups.tolist() == [0, 0]
     with pytest.raises(ValueError, match=r"No image is left.*face score is below 5"):
         load_imdb_wiki(tmp_path, min_face_score=5)
+    with pytest.raises(ValueError, match=r"age_range must be \(youngest, oldest\)"):
+        load_imdb_wiki(tmp_path, age_range=(0, 50, 100))
 
 
 def test_imdb_and_wiki_load_together(tmp_path):
@@ -312,6 +314,10 @@ def test_aaf_takes_its_image_sets(tmp_path):
     write(tmp_path, "image sets/val.txt", "00000A02.jpg 0\n")
     for folder in (tmp_path, tmp_path / "aligned faces"):
         assert datasets.load_aaf(folder).frame["split"][0] == "valid"
+    (tmp_path / "image sets" / "val.txt").unlink()
+    assert datasets.load_aaf(tmp_path).frame["split"].fillna("?").tolist() == ["?", "train"]
+    (tmp_path / "image sets" / "train.txt").unlink()
+    assert "split" not in datasets.load_aaf(tmp_path).frame
 
 
 def test_persons_and_identical_files_share_a_group(tmp_path):
@@ -320,7 +326,8 @@ def test_persons_and_identical_files_share_a_group(tmp_path):
     (tmp_path / "004A31.JPG").write_bytes((tmp_path / "002A05.JPG").read_bytes())
     faces = datasets.load_fgnet(tmp_path)
     assert faces.groups.tolist() == [0, 0, 1, 0, 1]
-    assert [path.group for path in faces.data] == [(str(tmp_path), g) for g in faces.groups]
+    persons = ["001", "001", "002", "001", "002"]
+    assert [path.group for path in faces.data] == [("FG-NET", person) for person in persons]
     assert names(faces) == ["001A02.JPG", "001A08.JPG", "002A05.JPG", "003A08.JPG", "004A31.JPG"]
     assert [Path(path).name for path in faces.conflicts["path"]] == ["002A05.JPG", "004A31.JPG"]
     assert faces.conflicts["age"].tolist() == [5, 31]
@@ -332,6 +339,40 @@ def test_files_that_begin_alike_are_not_identical(tmp_path):
     for i in range(3):
         (tmp_path / f"00{i}A20.JPG").write_bytes(b"x" * 5000 + bytes([i > 0]))
     assert datasets.load_fgnet(tmp_path).frame["content"].tolist() == [0, 1, 1]
+
+
+def test_a_group_is_the_same_in_every_load(tmp_path):
+    save_imdb(tmp_path / "imdb_crop" / "imdb.mat")
+    wider = load_imdb_wiki(tmp_path, max_second_face_score=9, age_range=(0, 60))
+    young = load_imdb_wiki(tmp_path, max_second_face_score=9, age_range=(0, 49))
+    assert len(young.data) < len(wider.data)
+    known = {str(path): path.group for path in wider.data}
+    assert [path.group for path in young.data] == [known[path] for path in young.data]
+
+    lay(tmp_path, *(f"faces/{age}_0_0_20170116174525125.jpg" for age in (20, 30, 40)))
+    (tmp_path / "faces" / "30_0_0_20170116174525125.jpg").write_bytes(b"same")
+    (tmp_path / "faces" / "40_0_0_20170116174525125.jpg").write_bytes(b"same")
+    alone = datasets.load_utkface(tmp_path / "faces")
+    assert [path.group for path in alone.data] == [alone.data[i] for i in (0, 1, 1)]
+    assert [path.group for path in alone.data] == [
+        path.group for path in datasets.load_utkface(tmp_path).data
+    ]
+
+
+def test_an_empty_file_is_dropped(tmp_path):
+    lay(tmp_path, "001A02.JPG", "002A05.JPG", "003A08.JPG")
+    for name in ("001A02.JPG", "003A08.JPG"):
+        (tmp_path / name).write_bytes(b"")
+    faces = datasets.load_fgnet(tmp_path)
+    assert names(faces) == ["002A05.JPG"]
+    assert faces.dropped == {"file is empty": 2}
+
+
+def test_linked_folders_are_entered_once(tmp_path):
+    lay(tmp_path, "real/001A02.JPG", "set/002A05.JPG")
+    for name, target in (("more", "real"), ("again", "real"), ("loop", "set")):
+        (tmp_path / "set" / name).symlink_to(tmp_path / target, target_is_directory=True)
+    assert sorted(names(datasets.load_fgnet(tmp_path / "set"))) == ["001A02.JPG", "002A05.JPG"]
 
 
 def test_a_path_is_a_string_that_knows_its_group(tmp_path):
@@ -357,6 +398,50 @@ def test_another_folder_is_refused(name, tmp_path):
     lay(tmp_path, "holiday/beach.jpg", "notes.txt")
     with pytest.raises(ValueError, match=r"holds no .*; it holds notes.txt, holiday/beach.jpg\."):
         load(tmp_path)
+
+
+BAD_CSV = {"empty": b"", "photo": b"\xff\xd8\xff,1\n", "other": b"a,b\n1,2\n"}
+
+
+@pytest.mark.parametrize("content", BAD_CSV)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("appa_real", "gt_avg_train.csv"),
+        ("lap", "train_gt.csv"),
+        ("imdb_clean", "imdb_train_new_1024.csv"),
+        ("morph2", "morph_2008_nonCommercial.csv"),
+    ],
+)
+def test_another_table_is_refused(name, file, content, tmp_path):
+    lay(tmp_path, *BY_NAME["morph2"][0])
+    (tmp_path / file).write_bytes(BAD_CSV[content])
+    message = r"it lacks .*; it has a, b\." if content == "other" and name != "lap" else ""
+    with pytest.raises(ValueError, match=rf"{file} is no table of .*{message}"):
+        getattr(datasets, f"load_{name}")(tmp_path)
+
+
+def test_a_table_without_rows_is_refused(tmp_path):
+    write(tmp_path, "imdb_train_new_1024.csv", "filename,age,gender\n")
+    with pytest.raises(ValueError, match=r"_1024.csv is no table of .*a header but no rows"):
+        load_imdb_clean(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "struct"),
+    [("imdb_wiki", "wiki.mat", "wiki"), ("cacd", "celebrity2000_meta.mat", "celebrityImageData")],
+)
+def test_another_mat_is_refused(name, file, struct, tmp_path):
+    lay(tmp_path, *BY_NAME["cacd"][0])
+    load, refused = getattr(datasets, f"load_{name}"), rf"{file} is no table of .*"
+    for content in (b"", b"no .mat at all" * 20):
+        (tmp_path / file).write_bytes(content)
+        with pytest.raises(ValueError, match=refused):
+            load(tmp_path)
+    for held, lacking in (({"x": 1}, f"{struct}; it has x"), ({struct: {"name": 1}}, ".*has name")):
+        savemat(tmp_path / file, held)
+        with pytest.raises(ValueError, match=f"{refused}it lacks {lacking}"):
+            load(tmp_path)
 
 
 @pytest.fixture
@@ -393,16 +478,53 @@ def test_load_table(table):
         ("300,b.jpg,ann,2,x,1", "the age '300' is outside 0-120", "age is outside 0-120"),
         ("-1,b.jpg,ann,2,x,1", "the age '-1' is outside 0-120", "age is outside 0-120"),
         ("30,b.jpg,ann,?,x,1", r"the age_std '\?' is no number", "age_std is no number"),
+        ("30,b.jpg,ann,-1,x,1", "the age_std '-1' is negative", "age_std is negative"),
+        ("30,0.jpg,ann,2,x,1", "the file '.*0.jpg' is empty", "file is empty"),
         ("30,d.jpg,ann,2,x,1", "the file '.*d.jpg' is missing", "file is missing"),
     ],
 )
 def test_a_bad_row_of_a_table_raises_or_is_counted(row, message, reason, table):
     file = table("30,a.jpg,ann,2,x,1", "", row)
+    file.with_name("0.jpg").touch()
     with pytest.raises(ValueError, match=rf"faces.csv, line 4: {message}\."):
         load_table(file, age="years", age_std="spread")
     faces = load_table(file, age="years", age_std="spread", on_error="skip")
     assert faces.target.tolist() == [30]
     assert faces.dropped == {reason: 1}
+
+
+def test_groups_of_two_tables(table):
+    def groups(*rows, group=None):
+        faces = load_table(table(*rows), age="years", group=group)
+        return {path.group for path in faces.data}
+
+    train, test = ("30,a.jpg,ann,2,x,1", "40,b.jpg,,2,x,1"), ("50,c.jpg,ann,2,x,1",)
+    assert not groups(*train) & groups(*test)
+    shared = groups(*train, group="who") & groups(*test, group="who")
+    assert [person for _, person in shared] == ["ann"]
+
+
+def test_a_table_of_paths_absolute_and_relative(table, tmp_path, monkeypatch):
+    table(f"30,{tmp_path / 'a.jpg'},ann,2,x,1", "40,b.jpg,bob,2,x,1")
+    monkeypatch.chdir(tmp_path)
+    faces = load_table("faces.csv", age="years")
+    assert [path.group for path in faces.data] == [str(tmp_path / n) for n in ("a.jpg", "b.jpg")]
+
+
+def test_only_named_columns_are_used(tmp_path):
+    lay(tmp_path, "a.jpg", "b.jpg")
+    header, rows = "path,age,person,age_std,_age,site", "a.jpg,30,,wide,7,0012\nb.jpg,40,,-1,8,3\n"
+    write(tmp_path, "faces.csv", f"{header}\n{rows}")
+    faces = load_table(tmp_path / "faces.csv")
+    assert faces.groups.tolist() == [0, 1]
+    assert "target_std" not in faces
+    assert faces.frame["age_std"].tolist() == ["wide", "-1"]
+    assert faces.frame["_age"].tolist() == [7, 8]
+    assert faces.frame["site"].tolist() == ["0012", "3"]
+    assert load_table(tmp_path / "faces.csv", group="person").groups.tolist() == [0, 1]
+    write(tmp_path, "faces.csv", f"{header},age\n")
+    with pytest.raises(ValueError, match=r"faces.csv has two columns named 'age'\."):
+        load_table(tmp_path / "faces.csv")
 
 
 def test_what_is_no_table_is_refused(tmp_path):

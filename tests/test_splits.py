@@ -52,6 +52,14 @@ def test_few_ages_or_groups_are_enough(ages, groups, n_splits):
     assert all(len(test) for _, test in folds)
 
 
+@pytest.mark.parametrize("n_bins", [0, -1])
+def test_there_is_at_least_one_age_class(n_bins, people):
+    ages, person = people
+    with pytest.raises(ValueError, match=f"n_bins={n_bins} must be at least 1"):
+        AgeStratifiedGroupKFold(n_bins=n_bins).split(ages, ages, person)
+    next(AgeStratifiedGroupKFold(n_bins=1).split(ages, ages, person))
+
+
 def test_groups_are_needed(people):
     ages, person = people
     with pytest.raises(ValueError, match="needs to know them: pass groups"):
@@ -82,6 +90,9 @@ def test_published_split_tells_what_it_lacks(faces):
         published_split(faces, train=("train", "test"))
     with pytest.raises(ValueError, match="no published split"):
         published_split(Bunch(frame=pd.DataFrame({"age": [3]})))
+    without_test = Bunch(frame=faces.frame[:3], groups=faces.groups[:3])
+    with pytest.raises(ValueError, match=r'has train, valid. Pass train="train", test="valid"\.'):
+        published_split(without_test)
 
 
 def test_a_person_on_both_sides_is_told(faces):

@@ -4,7 +4,8 @@ A loader reads the folder that a data set's authors distribute; it downloads and
 decodes nothing. It returns a `sklearn.utils.Bunch`:
 
 data : list of FacePath
-    Paths of the images. They are strings that know their group.
+    Paths of the images. They are strings that know their group, by a name that is
+    the same in every load; see `skage.grouped`.
 target : ndarray of shape (n_samples,), float64
     Ages in years.
 groups : ndarray of shape (n_samples,), int

@@ -31,8 +31,8 @@ def load_aaf(folder):
     -------
     aaf : Bunch
         As `skage.datasets` describes it. The frame has person (the serial
-        number), sex, and split ("train" or "valid") where ``image sets`` lies
-        in the folder or beside it.
+        number), sex, and split ("train" or "valid") where ``image sets`` with
+        ``train.txt`` or ``val.txt`` lies in the folder or beside it.
 
     Raises
     ------
@@ -51,12 +51,13 @@ def load_aaf(folder):
     serial = rows.frame["person"].astype(int)
     rows.frame = rows.frame.assign(sex=np.where(serial <= _LAST_FEMALE, "female", "male"))
     for sets in (root / "image sets", root.absolute().parent / "image sets"):
-        if sets.is_dir():
-            split = {
-                line[:8]: split
-                for split, name in (("train", "train.txt"), ("valid", "val.txt"))
-                for line in (sets / name).read_text().splitlines()
-            }
+        split = {
+            line[:8]: split
+            for split, name in (("train", "train.txt"), ("valid", "val.txt"))
+            if (sets / name).is_file()
+            for line in (sets / name).read_text("utf-8", errors="replace").splitlines()
+        }
+        if split:
             name = rows.frame["person"] + "A" + rows.frame["age"]
             rows.frame = rows.frame.assign(split=name.map(split))
             break

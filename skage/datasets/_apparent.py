@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from ._published import read_columns
 from ._rows import Rows, check_folder, files, find, to_bunch, unlike
 
 _SPLITS = ("train", "valid", "test")
+_APPA_COLUMNS = ("file_name", "num_ratings", "apparent_age_avg", "apparent_age_std", "real_age")
 _APPA_DESCR = """APPA-REAL (https://chalearnlap.cvc.uab.cat/dataset/26/description/): 7,591 images
 with real and apparent ages, 4,113 to train, 1,500 to validate and 1,978 to test.
 
@@ -65,13 +66,14 @@ def load_appa_real(folder, *, target="apparent", cropped=False):
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds none of the CSVs.
+        If the folder does not exist, holds none of the CSVs, or one is something
+        else.
     """
     root = check_folder(folder)
     tables = []
     for split in _SPLITS:
         for path in find(root, rf"gt_avg_{split}\.csv")[:1]:
-            table = pd.read_csv(path).assign(split=split)
+            table = read_columns(path, _APPA_COLUMNS, "APPA-REAL").assign(split=split)
             ending = "_face.jpg" if cropped else ""
             table["path"] = [str(path.parent / split / f"{n}{ending}") for n in table["file_name"]]
             tables.append(table)
@@ -87,7 +89,7 @@ def load_appa_real(folder, *, target="apparent", cropped=False):
         frame = frame.assign(age=frame["apparent_age"], age_std=frame["apparent_std"])
     else:
         frame = frame.assign(age=frame["real_age"])
-    return to_bunch(Rows(frame), _APPA_DESCR)
+    return to_bunch(Rows(frame, has_std=target == "apparent"), _APPA_DESCR)
 
 
 def load_lap(folder):
@@ -125,12 +127,15 @@ def load_lap(folder):
     ]
     if not tables:
         raise unlike(root, "train_gt.csv or Train.csv, as ChaLearn LAP has them")
-    return to_bunch(Rows(pd.concat(tables, ignore_index=True)), _LAP_DESCR)
+    return to_bunch(Rows(pd.concat(tables, ignore_index=True), has_std=True), _LAP_DESCR)
 
 
 def _read_votes(table: Path, split: str, root: Path, images: dict[str, list[Path]]) -> pd.DataFrame:
-    text = table.read_text(encoding="utf-8-sig")
-    lines = list(csv.reader(text.splitlines(), delimiter=";" if ";" in text else ","))
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+        lines = list(csv.reader(text.splitlines(), delimiter=";" if ";" in text else ","))
+    except (UnicodeDecodeError, csv.Error):
+        lines = []
     lines = [line for line in lines if line and line[0] != "image"]
     if not lines or any(len(line) != 3 for line in lines):
         raise ValueError(f"{table} is no table of image, mean and stdv, as ChaLearn LAP has them.")
@@ -146,11 +151,4 @@ def _read_votes(table: Path, split: str, root: Path, images: dict[str, list[Path
         if not ours and len(candidates) == 1:
             ours = candidates
         found.append(str(root / (ours[0] if ours else name)))
-    return pd.DataFrame(
-        {
-            "path": found,
-            "age": pd.to_numeric(pd.Series(mean), errors="coerce"),
-            "age_std": pd.to_numeric(pd.Series(std), errors="coerce").astype(np.float64),
-            "split": split,
-        }
-    )
+    return pd.DataFrame({"path": found, "age": mean, "age_std": std, "split": split})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.io import loadmat
 
+from ._published import read_struct
 from ._rows import add_table, check_folder, find, named, to_bunch
 
 _COLUMNS = ("identity", "year", "birth", "rank", "lfw")
@@ -41,7 +41,8 @@ def load_cacd(folder):
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so.
+        If the folder does not exist, or holds no file named so, or the .mat file
+        is something else.
     """
     rows = named(
         folder,
@@ -51,7 +52,7 @@ def load_cacd(folder):
         "14_Aaron_Johnson_0001.jpg",
     )
     for path in find(check_folder(folder), r"celebrity2000_meta\.mat")[:1]:
-        images = loadmat(path)["celebrityImageData"][0, 0]
+        images = read_struct(path, "celebrityImageData", ("name", *_COLUMNS), "CACD")
         table = pd.DataFrame(
             {
                 "file": [str(cell[0]) for cell in images["name"].ravel()],

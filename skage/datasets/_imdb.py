@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.io import loadmat
 from sklearn.utils._param_validation import validate_params
 
+from ._published import read_columns, read_struct
 from ._rows import Rows, check_folder, find, locate, to_bunch, unlike
 
 _BOX = ["x_min", "y_min", "x_max", "y_max"]
+_FIELDS = (
+    *("dob", "photo_taken", "full_path", "gender", "name"),
+    *("face_location", "face_score", "second_face_score"),
+)
 _UNIX_EPOCH = 719529  # 1 January 1970 as Matlab numbers days
 _WIKI_DESCR = """IMDB-WIKI (https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/): 460,723 face
 images of 20,284 celebrities from IMDb and 62,328 from Wikipedia.
@@ -71,7 +75,8 @@ def load_imdb_wiki(folder, *, min_face_score=1.0, max_second_face_score=None, ag
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds neither .mat file.
+        If the folder does not exist, holds neither .mat file, or one is something
+        else.
 
     Notes
     -----
@@ -79,11 +84,14 @@ def load_imdb_wiki(folder, *, min_face_score=1.0, max_second_face_score=None, ag
     formula, ``datevec(datenum(photo_taken, 7, 1) - dob)``. The paper also drops
     images at random until ages are spread evenly; this loader does not.
     """
+    if np.shape(age_range) != (2,):
+        raise ValueError(f"age_range must be (youngest, oldest), got {age_range!r}.")
     root = check_folder(folder)
     tables = find(root, r"(imdb|wiki)\.mat")
     if not tables:
         raise unlike(root, "imdb.mat or wiki.mat, as IMDB-WIKI has them")
-    rows = Rows(pd.concat([_read_mat(path) for path in tables], ignore_index=True))
+    frame = pd.concat([_read_mat(path) for path in tables], ignore_index=True)
+    rows = Rows(frame, persons_of="IMDB-WIKI")
     low, high = age_range
     rows.drop(rows.frame["age"].isna(), "date of birth or year is unusable")
     rows.drop(~rows.frame["age"].between(low, high), f"age is outside {low}-{high}")
@@ -98,7 +106,7 @@ def load_imdb_wiki(folder, *, min_face_score=1.0, max_second_face_score=None, ag
 
 
 def _read_mat(path: Path) -> pd.DataFrame:
-    record = loadmat(path)[path.stem.lower()][0, 0]
+    record = read_struct(path, path.stem.lower(), _FIELDS, "IMDB-WIKI")
 
     def column(name: str) -> np.ndarray:
         return record[name].ravel()
@@ -161,24 +169,25 @@ def load_imdb_clean(folder, *, cropped=True):
     Raises
     ------
     ValueError
-        If the folder does not exist, or lacks the CSVs or the images.
+        If the folder does not exist, lacks the CSVs or the images, or a CSV is
+        something else.
     """
     root = check_folder(folder)
     suffix, images = ("_1024", "imdb-clean-1024") if cropped else ("", "imdb")
-    columns = ["file", "age", "sex", *_BOX, "head_roll", "head_yaw", "head_pitch"]
     tables = [
-        pd.read_csv(path, header=0, names=columns, index_col=False).assign(split=split)
+        read_columns(path, ("filename", "age", "gender"), "IMDB-Clean").assign(split=split)
         for split in ("train", "valid", "test")
         for path in find(root, rf"imdb_{split}_new{suffix}\.csv")[:1]
     ]
     if not tables:
         raise unlike(root, f"imdb_train_new{suffix}.csv, as IMDB-Clean has it")
     frame = pd.concat(tables, ignore_index=True)
-    names = frame.pop("file")
+    names = frame.pop("filename")
     base = locate(root, names.tolist(), images, "IMDB-Clean")
     frame = frame.assign(
         path=[str(base / name) for name in names],
         person=names.str.rsplit("/", n=1).str[-1].str.split("_", n=1).str[0],
-        sex=frame["sex"].map({"M": "male", "F": "female"}),
+        sex=frame.pop("gender").map({"M": "male", "F": "female"}),
     )
-    return to_bunch(Rows(frame), _CLEAN_DESCR)
+    # Persons have the numbers that they have in IMDB-WIKI.
+    return to_bunch(Rows(frame, persons_of="IMDB-WIKI"), _CLEAN_DESCR)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
+from ._published import read_columns
 from ._rows import add_table, check_folder, find, named, to_bunch
 
 _RACE = {"B": "Black", "W": "White", "A": "Asian", "H": "Hispanic", "O": "Other"}
@@ -37,7 +36,8 @@ def load_morph2(folder):
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so.
+        If the folder does not exist, or holds no file named so, or the CSV is
+        something else.
     """
     rows = named(
         folder,
@@ -49,12 +49,12 @@ def load_morph2(folder):
     sex = rows.frame["sex"].str.upper().map({"M": "male", "F": "female"})
     rows.frame = rows.frame.assign(sex=sex)
     for path in find(check_folder(folder), r"morph_2008_nonCommercial\.csv")[:1]:
-        table = pd.read_csv(path, dtype={"id_num": str})
+        table = read_columns(path, ("photo", "race"), "MORPH II")
         table = table.assign(
             file=table["photo"].str.rsplit("/", n=1).str[-1],
             ethnicity=table["race"].map(_RACE).fillna(table["race"]),
         )
         # What the names say already.
-        table = table.drop(columns=["id_num", "picture_num", "gender", "race", "photo"])
-        add_table(rows, table)
+        known = ["id_num", "picture_num", "gender", "race", "photo"]
+        add_table(rows, table.drop(columns=known, errors="ignore"))
     return to_bunch(rows, _DESCR)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -29,12 +29,16 @@ class Rows:
     """The samples found so far, and how many were left out for which reason.
 
     `strict` names the table whose bad rows raise rather than are left out; the
-    frame's index then holds its line numbers.
+    frame's index then holds its line numbers. `persons_of` names the data set whose
+    persons the column "person" holds, if it does; `has_std` tells that "age_std"
+    belongs to the age.
     """
 
     frame: pd.DataFrame
     dropped: dict[str, int] = field(default_factory=dict)
     strict: str | None = None
+    persons_of: str | None = None
+    has_std: bool = False
 
     def drop(self, bad: Any, reason: str) -> None:
         """Leave out the rows where `bad`. The reason's first word names the column."""
@@ -49,6 +53,12 @@ class Rows:
         self.dropped[reason] = self.dropped.get(reason, 0) + int(bad.sum())
         self.frame = self.frame[~bad]
 
+    def numbers(self, column: str) -> pd.Series:
+        """A column as numbers; rows where it is none are dropped."""
+        numbers = pd.to_numeric(self.frame[column], errors="coerce").astype(np.float64)
+        self.drop(~np.isfinite(numbers), f"{column} is no number")
+        return numbers[self.frame.index]
+
 
 def check_folder(folder: Any) -> Path:
     root = Path(folder)
@@ -58,10 +68,17 @@ def check_folder(folder: Any) -> Path:
 
 
 def files(root: Path, depth: int | None = None) -> Iterator[Path]:
-    """All files in a folder and its subfolders (`depth` levels of them), in order."""
-    for folder, subfolders, names in os.walk(root):
+    """All files in a folder and its subfolders (`depth` levels of them), in order.
+    Links to folders are followed, but no folder is entered twice."""
+    entered = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
         subfolders.sort()
         here = Path(folder)
+        found = here.stat()
+        if (found.st_dev, found.st_ino) in entered:
+            subfolders.clear()
+            continue
+        entered.add((found.st_dev, found.st_ino))
         if depth is not None and len(here.relative_to(root).parts) >= depth:
             subfolders.clear()
         yield from (here / name for name in sorted(names))
@@ -101,7 +118,8 @@ def named(folder: Any, pattern: str, shape: str, title: str, example: str) -> Ro
     if not found:
         raise unlike(root, f"file named {shape}, as {title} has them (for example {example})")
     name_differs = {f"name is not {shape}": n_others} if n_others else {}
-    return Rows(pd.DataFrame(found), name_differs)
+    persons_of = title if "person" in compiled.groupindex else None
+    return Rows(pd.DataFrame(found), name_differs, persons_of=persons_of)
 
 
 def unlike(root: Path, expected: str) -> ValueError:
@@ -124,23 +142,25 @@ def add_table(rows: Rows, table: pd.DataFrame) -> None:
 
 
 def to_bunch(rows: Rows, descr: str) -> Bunch:
-    """Drop what has no age or no file, find identical files, and pack the rest."""
-    age = pd.to_numeric(rows.frame["age"], errors="coerce").to_numpy(dtype=np.float64)
-    rows.frame = rows.frame.assign(_age=age)
-    rows.drop(~np.isfinite(age), "age is no number")
-    age = rows.frame["_age"]
-    rows.drop((age < 0) | (age > OLDEST), f"age is outside 0-{OLDEST}")
-    rows.frame = rows.frame.assign(_size=[_size(path) for path in rows.frame["path"]])
-    rows.drop(rows.frame["_size"] < 0, "file is missing")
+    """Drop what has no age or no content, find identical files, and pack the rest."""
+    numbers = {"age": rows.numbers("age")}
+    rows.drop(~numbers["age"].between(0, OLDEST), f"age is outside 0-{OLDEST}")
+    if rows.has_std:
+        numbers["age_std"] = rows.numbers("age_std")
+        rows.drop(numbers["age_std"] < 0, "age_std is negative")
+    paths = rows.frame["path"]
+    size = pd.Series([_size(path) for path in paths], paths.index, dtype=np.int64)
+    rows.drop(size < 0, "file is missing")
+    rows.drop(size[rows.frame.index] == 0, "file is empty")
     if not len(rows.frame):
         raise ValueError(f"No image is left; left out were {_told(rows.dropped)}.")
 
-    frame = rows.frame.reset_index(drop=True)
-    frame["age"] = frame.pop("_age")
-    content = _contents(frame["path"], frame.pop("_size").to_numpy())
-    person = frame["person"] if "person" in frame else np.full(len(frame), np.nan)
+    content = _contents(rows.frame["path"].tolist(), size[rows.frame.index].to_numpy())
+    # What was dropped since is gone from `numbers` too, which join by index.
+    frame = rows.frame.assign(**numbers, content=content).reset_index(drop=True)
+    person = frame["person"] if rows.persons_of else pd.Series(np.nan, frame.index)
     groups = _groups(person, content)
-    frame["content"] = content
+    names = _names(groups, person, frame["path"], rows.persons_of)
     first = ["path", "age"]
     frame = frame[[*first, *(column for column in frame.columns if column not in first)]]
 
@@ -156,11 +176,10 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
         f"Identical files: {n_copies.sum():,} in {len(n_copies):,} sets; in {n_conflicts:,} of "
         "them the ages differ.\n"
     )
-    std = {"target_std": frame["age_std"].to_numpy(np.float64)} if "age_std" in frame else {}
-    root = os.path.commonpath([*map(os.path.dirname, frame["path"])])
+    std = {"target_std": frame["age_std"].to_numpy(np.float64)} if rows.has_std else {}
     return Bunch(
         data=[
-            FacePath(path, (root, group))
+            FacePath(path, names[group])
             for path, group in zip(frame["path"], groups.tolist(), strict=True)
         ],
         target=frame["age"].to_numpy(np.float64),
@@ -205,9 +224,9 @@ def _digest(path: str, n_bytes: int) -> str:
         return hashlib.blake2b(file.read(n_bytes), digest_size=16).hexdigest()
 
 
-def _groups(person: Any, content: np.ndarray) -> np.ndarray:
+def _groups(person: pd.Series, content: np.ndarray) -> np.ndarray:
     """Codes of what same person or same content connects; a missing person is alone."""
-    codes = pd.factorize(pd.Series(person))[0]
+    codes = pd.factorize(person)[0]
     unknown = codes < 0
     codes[unknown] = codes.max() + 1 + np.arange(unknown.sum())
     n_persons = int(codes.max()) + 1
@@ -215,3 +234,17 @@ def _groups(person: Any, content: np.ndarray) -> np.ndarray:
     links = coo_array((np.ones(len(codes)), (codes, n_persons + content)), (n_nodes, n_nodes))
     _, component = connected_components(links, directed=False)
     return pd.factorize(component[codes])[0]
+
+
+def _names(
+    groups: np.ndarray, person: pd.Series, paths: pd.Series, persons_of: str | None
+) -> list[Hashable]:
+    """Of each group the name that `FacePath.group` describes: its first person, or
+    else its first file."""
+    files = [os.path.abspath(path) for path in paths]
+    members = pd.DataFrame({"group": groups, "person": person, "file": files})
+    first = members.sort_values(["person", "file"]).drop_duplicates("group").sort_values("group")
+    return [
+        file if pd.isna(who) else (persons_of, who)
+        for who, file in zip(first["person"], first["file"], strict=True)
+    ]

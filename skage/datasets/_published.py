@@ -1,0 +1,44 @@
+"""The tables that data sets come with, checked for what they should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.io import loadmat
+
+
+def read_columns(path: Path, needed: Sequence[str], title: str) -> pd.DataFrame:
+    """A CSV that has the `needed` columns; the first, the image's name, as text."""
+    try:
+        table = pd.read_csv(path, index_col=False, dtype={needed[0]: str})
+    except ValueError as error:  # pandas' own are of this kind
+        raise ValueError(f"{path} is no table of {title}: {error}") from error
+    _check(path, needed, table, title)
+    if table.empty:
+        raise ValueError(f"{path} is no table of {title}: it has a header but no rows.")
+    return table.assign(**{needed[0]: table[needed[0]].fillna("")})
+
+
+def read_struct(path: Path, name: str, needed: Sequence[str], title: str) -> Any:
+    """The struct of that name in a .mat file, which has the `needed` fields."""
+    try:
+        variables = loadmat(path)
+    except Exception as error:  # SciPy raises many kinds, some of them bare
+        raise ValueError(f"{path} is no table of {title}: {error}") from error
+    _check(path, [name], [found for found in variables if found[:2] != "__"], title)
+    struct = np.ravel(variables[name])[:1]
+    _check(path, needed, (struct.dtype.names if len(struct) else None) or (), title)
+    return struct[0]
+
+
+def _check(path: Path, needed: Iterable[str], found: Iterable[str], title: str) -> None:
+    found = list(found)
+    if lacking := [name for name in needed if name not in found]:
+        raise ValueError(
+            f"{path} is no table of {title}: it lacks {', '.join(lacking)}; "
+            f"it has {', '.join(map(str, found)) or 'nothing'}."
+        )
