@@ -392,10 +392,12 @@ def collect_activations(
     positions: Sequence[int] | np.ndarray | None = None,
     store: FeatureStore | None = None,
     pool: ActivationPool | None = None,
+    check: bool = True,
     **options: Any,
 ) -> Collected:
     """Activations of all readable images, through a pool.
 
+    With `check`, images that cannot be read are looked for before the long pass.
     `options` are those of `iter_activations`. Two threads that share the pool
     take turns; two processes that share the store begin at different images,
     and so share the work.
@@ -418,7 +420,7 @@ def collect_activations(
         if unknown:
             start = random.SystemRandom().randrange(len(unknown)) if store is not None else 0
             unknown = unknown[start:] + unknown[:start]
-            if options.get("on_error", "raise") == "raise":
+            if check and options.get("on_error", "raise") == "raise":
                 _check_readable(images, unknown, prefix, store, options.get("n_jobs"))
             chunks = iter_activations(
                 images, prefix, positions=unknown, store=store, pool=pool, **options

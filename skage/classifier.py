@@ -22,7 +22,15 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from .cache import FrozenPrefix, collect_activations, iter_activations, let_go, shared_pool
+from .augment import Jitter, mirrored
+from .cache import (
+    ActivationPool,
+    FrozenPrefix,
+    collect_activations,
+    iter_activations,
+    let_go,
+    shared_pool,
+)
 from .hardware import resolve_device, resolve_precision
 from .images import SKIP_HINT, ImageError, check_images, image_tags
 from .losses import Criterion, check_loss, needs_years
@@ -95,6 +103,14 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     image_size : int, default=224
         Images are squeezed to this side, in pixels, at least 32.
+
+    augment : Jitter, default=None
+        Copies of the training images: each time an image is trained on, it or one
+        of its copies is drawn at random. They pass the frozen layers once, as the
+        images do, and are kept with them.
+
+    mirror_average : bool, default=False
+        Predict the average over the image and its mirror image.
 
     lr : float, default=1e-3
         Learning rate of the first epoch.
@@ -200,6 +216,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         "loss": [str, dict],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "image_size": [Interval(Integral, 32, None, closed="left")],
+        "augment": [Jitter, None],
+        "mirror_average": ["boolean"],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
@@ -231,6 +249,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         loss="cross_entropy",
         dropout=0.5,
         image_size=224,
+        augment=None,
+        mirror_average=False,
         lr=1e-3,
         weight_decay=5e-4,
         momentum=0.9,
@@ -258,6 +278,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.loss = loss
         self.dropout = dropout
         self.image_size = image_size
+        self.augment = augment
+        self.mirror_average = mirror_average
         self.lr = lr
         self.weight_decay = weight_decay
         self.momentum = momentum
@@ -366,23 +388,26 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             )
             frozen = self._frozen(prefix, self.image_size, device, precision)
             with self._open_store() as store:
-                found = collect_activations(
-                    images,
-                    frozen,
-                    positions=rows,
-                    store=store,
-                    pool=shared_pool(frozen, store),
-                    **self._reading(),
-                )
+                pool = shared_pool(frozen, store) or ActivationPool()
+                where = {"store": store, "pool": pool, **self._reading()}
+                found = collect_activations(images, frozen, positions=rows, **where)
                 read, errors = found.positions, found.errors
                 if errors and not len(read):
                     raise ImageError(f"None of the {len(rows)} images can be read. {errors[0]}")
                 if errors:
                     _warn_skipped(errors, len(rows), "are left out of fit")
                 is_valid = _held_out(len(read), self.validation_fraction, random_state)
+                versions = [found]
+                if self.augment is not None:
+                    readable = [images[position] for position in read]
+                    versions += [
+                        collect_activations(copies, frozen, check=False, **where)
+                        for copies in self.augment.copies(readable, self.image_size)
+                    ]
                 if self.n_components is None:
                     projection = None
-                    inputs = found.array, found.rows
+                    activations = pool.array
+                    version_rows = np.stack([version.rows for version in versions], axis=1)
                 else:
                     projection, compressed = compress(
                         found, ~is_valid, self.n_components, device, store=store
@@ -390,7 +415,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     if accelerator is not None:
                         projection = from_first(accelerator, projection)
                         compressed = projection(found, device)
-                    inputs = compressed, np.arange(len(read))
+                    copies = [projection(version, device) for version in versions[1:]]
+                    activations = np.concatenate([compressed, *copies]) if copies else compressed
+                    version_rows = np.arange(len(activations)).reshape(-1, len(read)).T
             targets = Targets(
                 codes[np.isin(rows, read)].astype(np.int64),
                 (weight[read] / weight[read].mean()).astype(np.float32),
@@ -399,7 +426,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             )
             net = train_suffix(
                 suffix,
-                *inputs,
+                activations,
+                version_rows,
                 targets,
                 is_valid,
                 criterion=criterion,
@@ -411,7 +439,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             if projection is not None:
                 projection.fold_into(net.module_.classifier)
                 let_go(projection.components)
-            for array in (found.array, inputs[0]):
+            for array in (found.array, activations):
                 let_go(array)
         self.classes_ = classes
         self.prefix_ = prefix
@@ -441,6 +469,16 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         images = check_images(X)
+        probabilities, errors = self._probabilities(images)
+        if self.mirror_average:
+            probabilities += self._probabilities(mirrored(images, self.image_size_))[0]
+            probabilities /= 2
+        if errors:
+            _warn_skipped(errors, len(images), "get NaN")
+        return probabilities
+
+    def _probabilities(self, images):
+        """Probabilities of the classes, and what is wrong with the images without."""
         frozen, suffix, device = self._get_ready()
         probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
         errors: list[ImageError] = []
@@ -462,9 +500,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 probabilities[chunk.positions] = found.cpu().numpy()
         if pool is not None:
             pool.let_go()
-        if errors:
-            _warn_skipped(errors, len(images), "get NaN")
-        return probabilities
+        return probabilities, errors
 
     def predict(self, X):
         """Most probable labels.

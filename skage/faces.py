@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .geometry import cut_out
 from .images import (
     DerivedImage,
     ImageError,
@@ -301,7 +302,7 @@ class FaceCrop(DerivedImage):
     """
 
     def __init__(self, source: Any, finder: _Finder, how: _How, position: int):
-        self.source, self._finder, self._how, self._position = source, finder, how, position
+        self.source, self._finder, self._how, self.position = source, finder, how, position
 
     @property
     def recipe(self) -> bytes | None:
@@ -315,7 +316,9 @@ class FaceCrop(DerivedImage):
         if len(faces):
             sizes = faces[:, 2] * faces[:, 3]
             index = 0 if self._how.select == "strongest" else int(sizes.argmax())
-            return _cut_out(image or decode(), faces[index], self._how.margin, size)
+            box, angle = faces[index, :4], faces[index, 5]
+            extent = box[2:] * (1 + 2 * self._how.margin)
+            return cut_out(image or decode(), box[:2] + box[2:] / 2, extent, angle, size)
         if self._how.on_no_face == "whole":
             return decode(size).resize((size, size), Image.Resampling.BILINEAR)
         skip = self._how.on_no_face == "nan"
@@ -331,22 +334,6 @@ class FaceCrop(DerivedImage):
             self.derive(digest, decode, name)
         else:
             decode(size)
-
-    def image(self) -> Image.Image:
-        """The crop, (size, size), RGB.
-
-        Raises
-        ------
-        ImageError
-            If the source cannot be read, or shows no face and `on_no_face` is
-            not "whole".
-        """
-        return digest_and_decoder(self, self._position)[1]()
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("A crop is made when it is read: it cannot be had without a copy.")
-        return np.array(self.image(), dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -501,38 +488,6 @@ def _yunet(pixels: np.ndarray, model: str) -> np.ndarray:
 
 
 _DETECTORS: dict[str, Callable[[np.ndarray, str], np.ndarray]] = {"haar": _haar, "yunet": _yunet}
-
-
-def _cut_out(image: Image.Image, face: np.ndarray, margin: float, size: int) -> Image.Image:
-    """The upright face with a margin, its last pixels repeated, squeezed to a square."""
-    centre = face[:2] + face[2:4] / 2
-    extent = face[2:4] * (1 + 2 * margin)
-    angle = face[5]
-    shrink = int(extent.max() // (4 * size))
-    if shrink > 1:  # far more pixels than the crop will have
-        image = image.reduce(shrink)
-        centre, extent = centre / shrink, extent / shrink
-    if angle:
-        radius = math.ceil(math.hypot(*extent) / 2) + 1
-        corner = np.round(centre).astype(int) - radius
-        image = _cut(image, corner, np.array([2 * radius, 2 * radius]))
-        image = image.rotate(angle, Image.Resampling.BILINEAR, center=tuple(centre - corner))
-        centre = centre - corner
-    corner = np.round(centre - extent / 2).astype(int)
-    far = np.round(centre + extent / 2).astype(int)
-    return _cut(image, corner, np.maximum(far - corner, 1)).resize(
-        (size, size), Image.Resampling.BILINEAR
-    )
-
-
-def _cut(image: Image.Image, corner: np.ndarray, extent: np.ndarray) -> Image.Image:
-    """A rectangle that may leave the image, whose last pixels are then repeated."""
-    x, y = (
-        np.clip(np.arange(start, start + count), 0, limit - 1)
-        for start, count, limit in zip(corner, extent, image.size, strict=True)
-    )
-    inside = np.asarray(image.crop((x[0], y[0], x[-1] + 1, y[-1] + 1)))
-    return Image.fromarray(inside[y - y[0]][:, x - x[0]])
 
 
 def _import_cv2():

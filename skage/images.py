@@ -79,6 +79,8 @@ class DerivedImage(ABC):
 
     #: The image that it is made from.
     source: Any
+    #: Where it stood among others, for messages.
+    position = 0
 
     @property
     @abstractmethod
@@ -94,6 +96,21 @@ class DerivedImage(ABC):
     @abstractmethod
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
         """Make it, in RGB: digest and decoder are those of the source, as is the name."""
+
+    def image(self) -> Image.Image:
+        """The image, made now.
+
+        Raises
+        ------
+        ImageError
+            If the source cannot be read, or this image not made of it.
+        """
+        return digest_and_decoder(self, self.position)[1]()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("The image is made when it is read: it cannot be had without a copy.")
+        return np.array(self.image(), dtype=dtype)
 
     def check(
         self, digest: bytes, decode: Callable[..., Image.Image], name: str, size: int

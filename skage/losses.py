@@ -27,13 +27,13 @@ class Goal:
         The bin of each age.
     distribution : Tensor (n, k) or None
         Over the bins; None puts all on the bin of `codes`.
-    ages : Tensor (n,) or None
-        In years.
+    ages : Tensor (n,)
+        In years; empty if they are not known.
     """
 
     codes: Tensor
-    distribution: Tensor | None = None
-    ages: Tensor | None = None
+    distribution: Tensor | None
+    ages: Tensor
 
     def spread(self, n_bins: int) -> Tensor:
         """The distribution, (n, n_bins)."""
@@ -166,7 +166,8 @@ class Criterion:
 
     def __call__(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         outputs = outputs.float()
-        goal = Goal(*(targets.get(name) for name in ("codes", "distribution", "ages")))
+        ages = targets.get("ages", torch.empty(0))
+        goal = Goal(targets["codes"], targets.get("distribution"), ages)
         if self.regression is not None:
             error = self._years(outputs) - goal.ages
             loss = error.abs() if self.regression == "l1" else error**2 / 2

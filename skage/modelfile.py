@@ -20,7 +20,7 @@ from .regressor import BinnedAgeRegressor
 
 _FORMAT = "skage model, format 1"
 # What belongs to the machine or the training run, rather than to the model.
-_NOT_STORED = ("accelerate", "callbacks", "feature_cache", "device", "n_jobs", "verbose")
+_NOT_STORED = ("accelerate", "augment", "callbacks", "feature_cache", "device", "n_jobs", "verbose")
 
 
 def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:

@@ -51,15 +51,16 @@ class Rows(Dataset):
     Parameters
     ----------
     activations : ndarray (n_rows, ...)
-    rows : ndarray (n,), int
-        Where in it the images stand.
+    rows : ndarray (n,) or (n, n_versions), int
+        Where in it the images stand; of several versions of an image one is drawn
+        at random each time.
     targets : Targets
         Of those n images.
     """
 
     def __init__(self, activations: np.ndarray, rows: np.ndarray, targets: Targets):
         self.activations = torch.from_numpy(activations)
-        self.rows = torch.from_numpy(rows)
+        self.rows = torch.from_numpy(rows.reshape(len(rows), -1))
         self.targets = targets
 
     def __len__(self) -> int:
@@ -68,7 +69,10 @@ class Rows(Dataset):
     def __getitems__(self, selection: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """A whole batch in one gather, where a DataLoader would ask for it a sample a call."""
         chosen = np.asarray(selection)
-        return self.activations.index_select(0, self.rows[chosen]), self.targets.tensors(chosen)
+        n_versions = self.rows.shape[1]
+        version = torch.randint(n_versions, (len(chosen),)) if n_versions > 1 else 0
+        rows = self.rows[chosen, version]
+        return self.activations.index_select(0, rows), self.targets.tensors(chosen)
 
 
 def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -54,12 +54,12 @@ def train_suffix(
 ) -> SuffixNet:
     """Train `suffix` with skorch and return the net, fit for prediction only.
 
-    `rows` say where in `activations` the n images stand, `is_valid` which of
+    `rows` say where in `activations` the n images stand (see `Rows`), `is_valid` which of
     them are held out; the others are trained on. The optimizer's state is dropped,
     the history kept.
     """
     train = Rows(activations, rows[~is_valid], targets.take(~is_valid))
-    valid = Rows(activations, rows[is_valid], targets.take(is_valid))
+    valid = Rows(activations, rows.reshape(len(rows), -1)[is_valid, :1], targets.take(is_valid))
 
     own: list[tuple[str, Callback]] = []
     options: dict[str, Any] = {}
@@ -72,8 +72,8 @@ def train_suffix(
             "unwrap_after_train": False,
         }
     own.append(("diverged", StopIfDiverged()))
-    in_years = criterion.values is not None and targets.ages is not None
-    if in_years:
+    in_years = targets.ages is not None and criterion.values is not None
+    if criterion.values is not None and in_years:
         values = criterion.values.double().numpy()
         own.append(("age_error", AgeError(values, criterion.probabilities)))
     # skorch steps the schedule when an epoch has ended: the first drop comes

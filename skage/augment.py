@@ -1,0 +1,128 @@
+"""Jittered copies of training images, made once and known by their source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
+
+from .geometry import cut_out
+from .images import DerivedImage
+
+_VERSION = 1  # of how copies are made: another one, other images
+
+
+class Jitter(BaseEstimator):
+    """Copies of an image, turned, shifted, scaled and mirrored at random (DEX).
+
+    Which random copies are made depends on the image's content and on the number
+    of the copy alone. So they are the same in every fit, fold and candidate of a
+    search, and an estimator's `feature_cache` knows them. Beyond the image, its last
+    pixels are repeated.
+
+    Parameters
+    ----------
+    n_copies : int, default=10
+        Copies of each image.
+
+    rotation : float, default=10.0
+        Most degrees of turning, either way.
+
+    shift : float, default=0.1
+        Most shift along each side, as a share of it, either way.
+
+    scale : float, default=0.1
+        Most growing or shrinking, as a share, either way.
+
+    mirror : bool, default=True
+        Mirror every other copy, on average.
+
+    See Also
+    --------
+    VGG16Classifier : Takes it as `augment`.
+
+    Notes
+    -----
+    The defaults are those of the IJCV 2016 paper, which makes ten copies of each
+    image, after splitting them.
+    """
+
+    _parameter_constraints = {
+        "n_copies": [Interval(Integral, 1, None, closed="left")],
+        "rotation": [Interval(Real, 0, 180, closed="both")],
+        "shift": [Interval(Real, 0, 1, closed="both")],
+        "scale": [Interval(Real, 0, 1, closed="left")],
+        "mirror": ["boolean"],
+    }
+
+    def __init__(self, n_copies=10, *, rotation=10.0, shift=0.1, scale=0.1, mirror=True):
+        self.n_copies = n_copies
+        self.rotation = rotation
+        self.shift = shift
+        self.scale = scale
+        self.mirror = mirror
+
+    def copies(self, images: Any, size: int) -> list[list[JitteredImage]]:
+        """Copies of images, to be made when they are read.
+
+        Parameters
+        ----------
+        images : sequence of n_samples images
+        size : int
+            Side of the copies in pixels.
+
+        Returns
+        -------
+        copies : list of n_copies lists of n_samples images
+        """
+        self._validate_params()
+        share = 0.5 if self.mirror else 0.0
+        ranges = float(self.rotation), float(self.shift), float(self.scale), share
+        return [
+            [JitteredImage(image, _Settings(copy, size, *ranges)) for image in images]
+            for copy in range(self.n_copies)
+        ]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    copy: int
+    size: int
+    rotation: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+    mirror: float = 0.0  # its probability
+
+
+class JitteredImage(DerivedImage):
+    """A jittered copy of an image, made when it is needed."""
+
+    def __init__(self, source: Any, settings: _Settings):
+        self.source, self.settings = source, settings
+
+    @property
+    def recipe(self) -> bytes:
+        return repr((_VERSION, self.settings)).encode()
+
+    def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
+        how = self.settings
+        rng = np.random.default_rng([how.copy, int.from_bytes(digest, "big")])
+        image = decode(how.size)
+        angle = rng.uniform(-how.rotation, how.rotation)
+        shift = rng.uniform(-how.shift, how.shift, 2)
+        extent = np.array(image.size) / rng.uniform(1 - how.scale, 1 + how.scale)
+        is_mirrored = rng.uniform() < how.mirror
+        centre = np.array(image.size) * (0.5 + shift)
+        copy = cut_out(image, centre, extent, angle, how.size)
+        return copy.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if is_mirrored else copy
+
+
+def mirrored(images: Any, size: int) -> list[JitteredImage]:
+    """The images in a mirror."""
+    return [JitteredImage(image, _Settings(0, size, mirror=1.0)) for image in images]

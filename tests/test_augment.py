@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.base import clone
+
+from skage import cache
+from skage.augment import Jitter, mirrored
+
+from .conftest import tiny_model
+
+
+def test_copies_are_the_same_each_time_and_differ_among_themselves(paths):
+    first, again = Jitter(3).copies(paths, 32), Jitter(3).copies(paths[::-1], 32)
+    assert np.shape(first) == (3, len(paths))
+
+    def pixels(copy):
+        return np.asarray(copy.image())
+
+    assert (pixels(first[1][0]) == pixels(again[1][-1])).all()
+    assert pixels(first[0][0]).shape == (32, 32, 3)
+    assert (pixels(first[0][0]) != pixels(first[1][0])).any()
+
+
+def test_without_ranges_a_copy_is_the_image(paths):
+    jitter = Jitter(1, rotation=0, shift=0, scale=0, mirror=False)
+    copy = np.asarray(jitter.copies(paths, 32)[0][0].image())
+    assert (copy == np.asarray(Image.open(paths[0]))).all()
+
+
+def test_mirrored(paths):
+    assert (
+        np.asarray(mirrored(paths, 32)[0].image()) == np.asarray(Image.open(paths[0]))[:, ::-1]
+    ).all()
+
+
+def test_ranges_are_kept():
+    black = Image.new("RGB", (100, 100))
+    black.paste("white", (45, 45, 55, 55))
+    jitter = Jitter(200, rotation=0, shift=0.1, scale=0.2, mirror=False)
+    centres, widths = [], []
+    for copy in jitter.copies([black], 100):
+        bright = np.asarray(copy[0].image())[:, :, 0] > 127
+        x = np.flatnonzero(bright.any(axis=0))
+        centres.append(x.mean() - 49.5)
+        widths.append(len(x))
+    assert 9 < np.abs(centres).max() <= 13.5
+    assert 7 <= min(widths) < 9
+    assert 11 < max(widths) <= 13
+
+
+def test_copies_pass_the_frozen_layers_once(paths, faces, tmp_path, monkeypatch):
+    passed = []
+    original = cache.FrozenPrefix.__call__
+    monkeypatch.setattr(
+        cache.FrozenPrefix, "__call__", lambda self, x: passed.extend(x) or original(self, x)
+    )
+    model = tiny_model(3, augment=Jitter(2), feature_cache=tmp_path, validation_fraction=0.2)
+    model.fit(paths, faces.target)
+    assert len(passed) in (3 * len(paths), 3 * len(paths) + 1)  # with a blank one for the shape
+    clone(model).fit(paths, faces.target)
+    assert len(passed) <= 3 * len(paths) + 1
+    plain = clone(model).set_params(classifier__augment=None).fit(paths, faces.target)
+    assert (plain.predict(paths) != model.predict(paths)).any()
+
+
+@pytest.mark.parametrize("options", [{"n_components": 8}, {"trainable": "all"}, {}])
+def test_a_fit_with_copies_is_the_same_each_time(options, paths, faces):
+    fits = [tiny_model(3, augment=Jitter(2), **options).fit(paths, faces.target) for _ in range(2)]
+    assert (fits[0].predict(paths) == fits[1].predict(paths)).all()
+
+
+def test_unreadable_images_have_no_copies(paths, faces, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    images, ages = [*paths[:3], tmp_path / "broken.jpg", *paths[3:]], [*faces.target, 20]
+    model = tiny_model(3, augment=Jitter(2), on_error="skip")
+    with pytest.warns(UserWarning, match="1 of 41 images"):
+        model.fit(images, ages)
+
+
+def test_the_mirror_average(paths, faces):
+    model = tiny_model(3).fit(paths, faces.target)
+    expected = model.predict_dist(paths) + model.predict_dist(mirrored(paths, 32))
+    model.classifier_.mirror_average = True
+    assert model.predict_dist(paths) == pytest.approx(expected / 2)
+
+
+@pytest.mark.parametrize("options", [{"n_copies": 0}, {"rotation": -1}, {"scale": 1}])
+def test_wrong_ranges_are_refused(options, paths, faces):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        tiny_model(3, augment=Jitter(**options)).fit(paths, faces.target)
