@@ -89,6 +89,10 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         Share of the box's width that is added left and right, and of its height
         above and below.
 
+    keep_aspect : bool, default=False
+        Make the box a square first, by its longer side, so that the face keeps
+        its proportions. The paper squeezes it. A box of "yunet" is some 4 to 3.
+
     size : int, default=224
         Side of the crop in pixels.
 
@@ -133,6 +137,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "detector": [StrOptions({"haar", "yunet"}), callable],
         "margin": [Interval(Real, 0, 10, closed="both")],
+        "keep_aspect": ["boolean"],
         "size": [Interval(Integral, 16, 4096, closed="both")],
         "angles": [StrOptions({"dex"}), "array-like", None],
         "select": [StrOptions({"strongest", "largest"})],
@@ -146,6 +151,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         detector="haar",
         *,
         margin=0.4,
+        keep_aspect=False,
         size=224,
         angles=None,
         select="strongest",
@@ -155,6 +161,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
     ):
         self.detector = detector
         self.margin = margin
+        self.keep_aspect = keep_aspect
         self.size = size
         self.angles = angles
         self.select = select
@@ -195,7 +202,13 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         images, finder = check_images(X), self._finder()
-        how = _How(float(self.margin), int(self.size), self.select, self.on_no_face)
+        how = _How(
+            float(self.margin),
+            bool(self.keep_aspect),
+            int(self.size),
+            self.select,
+            self.on_no_face,
+        )
         return [FaceCrop(image, finder, how, i) for i, image in enumerate(images)]
 
     def detect(self, X, *, on_error="raise", n_jobs=None):
@@ -315,7 +328,7 @@ class FaceCrop(DerivedImage):
         if len(faces):
             sizes = faces[:, 2] * faces[:, 3]
             index = 0 if self._how.select == "strongest" else int(sizes.argmax())
-            return _cut_out(image or decode(), faces[index], self._how.margin, size)
+            return _cut_out(image or decode(), faces[index], self._how)
         if self._how.on_no_face == "whole":
             return decode(size).resize((size, size), Image.Resampling.BILINEAR)
         skip = self._how.on_no_face == "nan"
@@ -354,6 +367,7 @@ class _How:
     """The settings that a crop depends on beside its face."""
 
     margin: float
+    keep_aspect: bool
     size: int
     select: str
     on_no_face: str
@@ -503,11 +517,12 @@ def _yunet(pixels: np.ndarray, model: str) -> np.ndarray:
 _DETECTORS: dict[str, Callable[[np.ndarray, str], np.ndarray]] = {"haar": _haar, "yunet": _yunet}
 
 
-def _cut_out(image: Image.Image, face: np.ndarray, margin: float, size: int) -> Image.Image:
+def _cut_out(image: Image.Image, face: np.ndarray, how: _How) -> Image.Image:
     """The upright face with a margin, its last pixels repeated, squeezed to a square."""
     centre = face[:2] + face[2:4] / 2
-    extent = face[2:4] * (1 + 2 * margin)
-    angle = face[5]
+    extent = np.full(2, face[2:4].max()) if how.keep_aspect else face[2:4]
+    extent = extent * (1 + 2 * how.margin)
+    angle, size = face[5], how.size
     shrink = int(extent.max() // (4 * size))
     if shrink > 1:  # far more pixels than the crop will have
         image = image.reduce(shrink)
