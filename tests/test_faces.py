@@ -229,8 +229,9 @@ def test_faces_are_kept_for_other_processes_and_days(paths, calls, tmp_path, mon
 
 
 def test_crops_of_other_settings_are_other_images(paths, tmp_path):
+    paths = paths[:12]
     model = tiny_model(3, feature_cache=tmp_path)
-    ages = np.arange(len(paths)) * 2.0
+    ages = np.arange(12) * 5.0
     wide = FaceCropper(size=32, margin=2).transform(paths)
     model.fit(wide, ages)
     tight = FaceCropper(size=32, margin=0).transform(paths)
