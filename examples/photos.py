@@ -85,7 +85,7 @@ def main() -> None:
     rate = len(ages) / (time.perf_counter() - start)
     report("whole photo", "", "", f"{rate:.1f}", predicted)
 
-    for detector in ("haar", "yunet"):
+    for detector, keep_aspect in (("haar", False), ("yunet", False), ("yunet", True)):
         model_file = options.yunet if detector == "yunet" else None
         cropper = FaceCropper(detector, size=options.size, model_file=model_file)
         start = time.perf_counter()
@@ -93,12 +93,12 @@ def main() -> None:
         find = time.perf_counter() - start
         missing = sum(len(faces.boxes) == 0 for faces in found)
         for margin in MARGINS:
-            cropper.set_params(margin=margin)
+            cropper.set_params(margin=margin, keep_aspect=keep_aspect)
             start = time.perf_counter()
             predicted = make_pipeline(cropper, model).predict(photos.data)
             seconds = find + time.perf_counter() - start
             report(
-                f"{detector}, margin {margin}",
+                f"{detector}{', square' if keep_aspect else ''}, margin {margin}",
                 str(missing),
                 f"{1000 * find / len(ages):.1f}",
                 f"{len(ages) / seconds:.1f}",

@@ -90,6 +90,10 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         Share of the box's width that is added left and right, and of its height
         above and below.
 
+    keep_aspect : bool, default=False
+        Make the box a square first, by its longer side, so that the face keeps
+        its proportions. The paper squeezes it. A box of "yunet" is some 4 to 3.
+
     size : int, default=224
         Side of the crop in pixels.
 
@@ -134,6 +138,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "detector": [StrOptions({"haar", "yunet"}), callable],
         "margin": [Interval(Real, 0, 10, closed="both")],
+        "keep_aspect": ["boolean"],
         "size": [Interval(Integral, 16, 4096, closed="both")],
         "angles": [StrOptions({"dex"}), "array-like", None],
         "select": [StrOptions({"strongest", "largest"})],
@@ -147,6 +152,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         detector="haar",
         *,
         margin=0.4,
+        keep_aspect=False,
         size=224,
         angles=None,
         select="strongest",
@@ -156,6 +162,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
     ):
         self.detector = detector
         self.margin = margin
+        self.keep_aspect = keep_aspect
         self.size = size
         self.angles = angles
         self.select = select
@@ -196,7 +203,13 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         images, finder = check_images(X), self._finder()
-        how = _How(float(self.margin), int(self.size), self.select, self.on_no_face)
+        how = _How(
+            float(self.margin),
+            bool(self.keep_aspect),
+            int(self.size),
+            self.select,
+            self.on_no_face,
+        )
         return [FaceCrop(image, finder, how, i) for i, image in enumerate(images)]
 
     def detect(self, X, *, on_error="raise", n_jobs=None):
@@ -317,7 +330,8 @@ class FaceCrop(DerivedImage):
             sizes = faces[:, 2] * faces[:, 3]
             index = 0 if self._how.select == "strongest" else int(sizes.argmax())
             box, angle = faces[index, :4], faces[index, 5]
-            extent = box[2:] * (1 + 2 * self._how.margin)
+            extent = np.full(2, box[2:].max()) if self._how.keep_aspect else box[2:]
+            extent = extent * (1 + 2 * self._how.margin)
             return cut_out(image or decode(), box[:2] + box[2:] / 2, extent, angle, size)
         if self._how.on_no_face == "whole":
             return decode(size).resize((size, size), Image.Resampling.BILINEAR)
@@ -341,6 +355,7 @@ class _How:
     """The settings that a crop depends on beside its face."""
 
     margin: float
+    keep_aspect: bool
     size: int
     select: str
     on_no_face: str

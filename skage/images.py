@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import threading
 import time
@@ -34,6 +35,11 @@ _pil_lock = threading.Lock()
 # Pillow has another program draw these, or opens what they hold, of any format,
 # before its size is known; or (FITS) it takes long over a few bytes.
 _REFUSED_FORMATS = {"EPS", "FITS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"}
+
+# A progressive JPEG of some kilobytes may go through millions of pixels any number
+# of times; encoders write ten scans or so.
+_MAX_SCANS = 100
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
 # What sets a picture upright, by its EXIF orientation.
 _TURNS = {
@@ -320,6 +326,8 @@ def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
                     f"than PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the "
                     f"file. {SKIP_HINT}"
                 )
+            if image.info.get("progressive") and (n_scans := _count_scans(data)) > _MAX_SCANS:
+                raise ValueError(f"it has {n_scans} scans, more than {_MAX_SCANS}")
             if size:
                 image.draft(None, (_DRAFT * size, _DRAFT * size))
             return _to_rgb(image)
@@ -332,6 +340,14 @@ def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
         ) from error
     except Exception as error:  # decoders raise whatever a broken file leads them to
         raise _unreadable(item, position, error) from error
+
+
+def _count_scans(jpeg: bytes) -> int:
+    n_scans, at = 0, 2
+    while (marker := _MARKER.search(jpeg, at)) and marker[1] != b"\xd9":  # the end
+        n_scans += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return n_scans
 
 
 def _formats() -> list[str]:

@@ -97,7 +97,7 @@ def restore_net(suffix: nn.Module, criterion: Criterion) -> SuffixNet:
     """A net for prediction, on the CPU, around a suffix that is trained already."""
     net = make_net(suffix, criterion, callbacks=None).initialize()
     net.trim_for_prediction()
-    net.module = None  # a lambda, which cannot be pickled
+    net.module = net.criterion = None  # lambdas, which cannot be pickled
     return net
 
 
@@ -107,9 +107,7 @@ def make_net(
     """A net around `suffix` itself, of the given kind."""
     return kind(
         lambda: suffix,  # given the instance itself, skorch would train a copy
-        criterion=Criterion,
-        criterion__weights=criterion.weights,
-        criterion__values=criterion.values,
+        criterion=lambda: criterion,
         iterator_train__shuffle=True,
         iterator_train__collate_fn=_whole,
         iterator_valid__collate_fn=_whole,

@@ -86,6 +86,11 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
                 "AgeStratifiedGroupKFold keeps a person on one side and needs to know them: pass "
                 "groups, such as groups=faces.groups of a loader."
             )
+        n_groups = len(np.unique(np.asarray(groups)))
+        if self.n_splits > n_groups:
+            raise ValueError(
+                f"n_splits={self.n_splits} is more than the number of groups: {n_groups}."
+            )
         return super().split(X, self._classes(check_ages(y)), groups)
 
     def _classes(self, ages: np.ndarray) -> np.ndarray:

@@ -120,6 +120,18 @@ def test_a_picture_beyond_the_bound_is_refused(tmp_path, monkeypatch):
         decode(tmp_path / "large.png")
 
 
+def test_a_jpeg_of_endless_scans_is_refused(tmp_path):
+    path = tmp_path / "slow.jpg"
+    Image.new("L", (64, 64)).save(path, progressive=True)
+    data = path.read_bytes()
+    last = data.rindex(b"\xff\xda")
+    path.write_bytes(data[:last] + data[last:-2] * 50 + data[-2:] + data * 100)
+    assert decode(path).shape == (64, 64, 3)  # what follows the picture is not counted
+    path.write_bytes(data[:last] + data[last:-2] * 200 + data[-2:])
+    with pytest.raises(ImageError, match=r"slow.jpg .* it has 205 scans, more than 100"):
+        decode(path)
+
+
 def test_exif_orientation_is_applied(tmp_path, picture):
     exif = Image.Exif()
     exif[0x0112] = 6

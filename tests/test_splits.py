@@ -65,7 +65,7 @@ def test_groups_are_needed(people):
     with pytest.raises(ValueError, match="needs to know them: pass groups"):
         AgeStratifiedGroupKFold().split(ages, ages)
     with pytest.raises(ValueError, match="number of groups: 120"):
-        next(AgeStratifiedGroupKFold(121).split(ages, ages, person))
+        AgeStratifiedGroupKFold(121).split(ages, ages, person)
 
 
 @pytest.fixture
