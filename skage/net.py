@@ -60,7 +60,7 @@ class Rows(Dataset):
 
     def __init__(self, activations: np.ndarray, rows: np.ndarray, targets: Targets):
         self.activations = torch.from_numpy(activations)
-        self.rows = torch.from_numpy(rows.reshape(len(rows), -1))
+        self.rows = torch.from_numpy(rows if rows.ndim == 2 else rows[:, None])
         self.targets = targets
 
     def __len__(self) -> int:

@@ -59,7 +59,8 @@ def train_suffix(
     the history kept.
     """
     train = Rows(activations, rows[~is_valid], targets.take(~is_valid))
-    valid = Rows(activations, rows.reshape(len(rows), -1)[is_valid, :1], targets.take(is_valid))
+    originals = rows if rows.ndim == 1 else rows[:, 0]
+    valid = Rows(activations, originals[is_valid], targets.take(is_valid))
 
     own: list[tuple[str, Callback]] = []
     options: dict[str, Any] = {}
