@@ -30,6 +30,7 @@ from .images import (
     map_ahead,
     remembered_digest,
     resize,
+    summarise,
 )
 from .network import Part, digest
 from .store import FeatureStore
@@ -350,9 +351,8 @@ def _check_readable(
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        shown = [str(error).replace(SKIP_HINT, "").strip() for error in errors[:_SHOWN]]
+        what, shown = summarise(errors, _SHOWN)
         more = [f"and {len(errors) - _SHOWN} more."] if len(errors) > _SHOWN else []
-        what = " or ".join(sorted({error.what for error in errors}))
         error = ImageError(
             "\n  ".join([f"{len(errors)} images {what}. {SKIP_HINT}", *shown, *more])
         )

@@ -32,7 +32,7 @@ from .cache import (
     shared_pool,
 )
 from .hardware import resolve_device, resolve_precision
-from .images import SKIP_HINT, ImageError, check_images, image_tags
+from .images import ImageError, check_images, image_tags, summarise
 from .losses import Criterion, check_loss, needs_years
 from .net import Targets
 from .network import TRAINABLE, build
@@ -608,10 +608,9 @@ def _held_out(n_samples, fraction, random_state):
 
 
 def _warn_skipped(errors, n_images, fate):
-    shown = " ".join(str(error).replace(SKIP_HINT, "").strip() for error in errors[:3])
-    what = " or ".join(sorted({error.what for error in errors}))
+    what, shown = summarise(errors, 3)
     warnings.warn(
-        f"{len(errors)} of {n_images} images {what} and {fate}: {shown}"
+        f"{len(errors)} of {n_images} images {what} and {fate}: {' '.join(shown)}"
         f"{' ...' if len(errors) > 3 else ''}",
         stacklevel=3,
     )

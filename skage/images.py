@@ -443,6 +443,12 @@ def _printable(path: str | bytes | os.PathLike) -> str:
     return path if path and path.isprintable() else repr(path)
 
 
+def summarise(errors: Sequence[ImageError], n_shown: int) -> tuple[str, list[str]]:
+    """What is wrong with several images, and the messages of some without the way out."""
+    what = " or ".join(sorted({error.what for error in errors}))
+    return what, [str(error).replace(SKIP_HINT, "").strip() for error in errors[:n_shown]]
+
+
 def describe(item: Any, position: int) -> str:
     """How messages name an image."""
     return f"{_name(item)} (item {position})"

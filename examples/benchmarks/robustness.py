@@ -16,7 +16,6 @@ a quarter of an hour or so. --images 300 --paths 5000 makes a quick trial; --ima
 from __future__ import annotations
 
 import argparse
-import contextlib
 import faulthandler
 import functools
 import gzip
@@ -25,18 +24,18 @@ import os
 import struct
 import sys
 import tempfile
-import threading
 import time
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from memory import anonymous_memory, peak_memory
 from PIL import Image, features
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
@@ -611,33 +610,6 @@ def make_samples(folder: Path, n: int, seed: int) -> list[Sample]:
 
 
 # --- Measuring ---------------------------------------------------------------
-
-
-def anonymous_memory() -> float:
-    """Bytes; NaN where the system does not say."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return np.nan
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
-
-
-@contextlib.contextmanager
-def peak_memory() -> Iterator[list[float]]:
-    """A list whose one element is the most that was seen so far."""
-    seen, done = [anonymous_memory()], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            seen[0] = max(seen[0], anonymous_memory())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        watcher.join()
 
 
 class Watched(Sequence):

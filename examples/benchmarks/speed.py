@@ -21,7 +21,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +29,7 @@ import joblib
 import numpy as np
 import torch
 from joblib import parallel_config
+from memory import peak_memory
 from PIL import Image
 from sklearn.model_selection import GridSearchCV, KFold, PredefinedSplit
 from skorch import NeuralNetClassifier
@@ -107,18 +107,8 @@ def memory(task: dict) -> dict:
     peaks = {}
     works = {"fit": lambda: model.fit(paths, ages), "predict": lambda: model.predict(paths)}
     for name, work in works.items():
-        done, seen = threading.Event(), [0]
-
-        def watch(done=done, seen=seen):
-            while not done.wait(0.05):
-                status = Path("/proc/self/status").read_text()
-                seen[0] = max(seen[0], int(status.split("RssAnon:")[1].split()[0]) * 1024)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        work()
-        done.set()
-        watcher.join()
+        with peak_memory() as seen:
+            work()
         peaks[name] = seen[0]
     return peaks
 
