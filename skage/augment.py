@@ -1,8 +1,8 @@
-"""Jittered copies of training images, made once and known by their source."""
+"""Other views of images: jittered copies, mirror images, their middle; known by their source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -45,7 +45,7 @@ class Jitter(BaseEstimator):
 
     See Also
     --------
-    VGG16Classifier : Takes it as `augment`.
+    VGG16Classifier : Takes it as `augment` and `test_augment`.
 
     Notes
     -----
@@ -68,7 +68,7 @@ class Jitter(BaseEstimator):
         self.scale = scale
         self.mirror = mirror
 
-    def copies(self, images: Any, size: int) -> list[list[JitteredImage]]:
+    def copies(self, images: Any, size: int, crop: float = 1.0) -> list[list[JitteredImage]]:
         """Copies of images, to be made when they are read.
 
         Parameters
@@ -76,6 +76,8 @@ class Jitter(BaseEstimator):
         images : sequence of n_samples images
         size : int
             Side of the copies in pixels.
+        crop : float, default=1.0
+            Share of each side that a copy shows, somewhere in the image.
 
         Returns
         -------
@@ -83,9 +85,10 @@ class Jitter(BaseEstimator):
         """
         self._validate_params()
         share = 0.5 if self.mirror else 0.0
-        ranges = float(self.rotation), float(self.shift), float(self.scale), share
+        shift = float(self.shift) + (1 - crop) / 2
+        ranges = float(self.rotation), shift, float(self.scale), share
         return [
-            [JitteredImage(image, _Settings(copy, size, *ranges)) for image in images]
+            [JitteredImage(image, _Settings(copy, size, crop, *ranges)) for image in images]
             for copy in range(self.n_copies)
         ]
 
@@ -94,6 +97,7 @@ class Jitter(BaseEstimator):
 class _Settings:
     copy: int
     size: int
+    crop: float
     rotation: float = 0.0
     shift: float = 0.0
     scale: float = 0.0
@@ -113,16 +117,35 @@ class JitteredImage(DerivedImage):
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
         how = self.settings
         rng = np.random.default_rng([how.copy, int.from_bytes(digest, "big")])
-        image = decode(how.size)
+        image = decode(round(how.size / how.crop))
         angle = rng.uniform(-how.rotation, how.rotation)
         shift = rng.uniform(-how.shift, how.shift, 2)
-        extent = np.array(image.size) / rng.uniform(1 - how.scale, 1 + how.scale)
+        extent = how.crop * np.array(image.size) / rng.uniform(1 - how.scale, 1 + how.scale)
         is_mirrored = rng.uniform() < how.mirror
         centre = np.array(image.size) * (0.5 + shift)
         copy = cut_out(image, centre, extent, angle, how.size)
         return copy.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if is_mirrored else copy
 
 
-def mirrored(images: Any, size: int) -> list[JitteredImage]:
-    """The images in a mirror."""
-    return [JitteredImage(image, _Settings(0, size, mirror=1.0)) for image in images]
+def views(
+    images: Any, size: int, crop: float, test_augment: Jitter | str | None
+) -> list[Sequence[Any]]:
+    """The views of images over which predictions are averaged; the first is the plain one.
+
+    Parameters
+    ----------
+    images : sequence of n_samples images
+    size : int
+        Side of the views in pixels.
+    crop : float
+        Share of each side that they show.
+    test_augment : Jitter, "mirror" or None
+    """
+    plain = images
+    if crop < 1:
+        plain = [JitteredImage(image, _Settings(0, size, crop)) for image in images]
+    if test_augment is None:
+        return [plain]
+    if isinstance(test_augment, Jitter):
+        return [plain, *test_augment.copies(images, size, crop)]
+    return [plain, [JitteredImage(image, _Settings(0, size, crop, mirror=1.0)) for image in images]]

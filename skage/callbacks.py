@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,51 @@ class AgeError(Callback):
             net.history.record("valid_mae", self.total_ / self.n_)
 
 
+class Schedule(Callback):
+    """Learning rates as multiples of the first ones.
+
+    Parameters
+    ----------
+    factor : callable
+        From the epochs gone, such as 1.5, to the multiple.
+    """
+
+    def __init__(self, factor: Callable[[float], float]):
+        self.factor = factor
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.first_ = [group["lr"] for group in net.optimizer_.param_groups]
+
+    def on_epoch_begin(self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any) -> None:
+        self.batch_, self.n_batches_ = 0, -(-len(dataset_train) // net.batch_size)
+
+    def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
+        if training:
+            factor = self.factor(len(net.history) - 1 + self.batch_ / self.n_batches_)
+            for group, first in zip(net.optimizer_.param_groups, self.first_, strict=True):
+                group["lr"] = factor * first
+            self.batch_ += 1
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        net.history.record("lr", net.optimizer_.param_groups[-1]["lr"])
+
+
+def step(every: int | None, gamma: float) -> Callable[[float], float]:
+    """Multiply by `gamma` after so many epochs, again and again (DEX, section 3.4)."""
+    return lambda epochs: gamma ** (int(epochs) // every) if every else 1.0
+
+
+def one_cycle(n_epochs: int) -> Callable[[float], float]:
+    """Rise from a 25th for the first fifth, then fall to nothing, along half cosines."""
+
+    def factor(epochs: float) -> float:
+        x = epochs / n_epochs
+        wave = math.cos(math.pi * (x / 0.2 if x < 0.2 else (x - 0.2) / 0.8))
+        return 0.52 - 0.48 * wave if x < 0.2 else 0.5 + 0.5 * wave
+
+    return factor
+
+
 class StopIfDiverged(Callback):
     """Stop at the first epoch whose loss is no number."""
 
@@ -68,7 +114,10 @@ class EpochBar(Callback):
     """A progress bar over the epochs."""
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        self.bar_ = tqdm(total=net.max_epochs, desc="epochs", unit="epoch", leave=False)
+        done = len(net.history)
+        self.bar_ = tqdm(
+            total=done + net.max_epochs, initial=done, desc="epochs", unit="epoch", leave=False
+        )
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         last = net.history[-1]

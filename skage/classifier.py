@@ -12,7 +12,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from .augment import Jitter, mirrored
+from .augment import Jitter, views
 from .cache import (
     ActivationPool,
     FrozenPrefix,
@@ -31,13 +31,14 @@ from .cache import (
     let_go,
     shared_pool,
 )
+from .checkpoint import FitFiles
 from .hardware import resolve_device, resolve_precision
 from .images import ImageError, check_images, image_tags, summarise
 from .losses import Criterion, check_loss, needs_years
 from .net import Targets
-from .network import TRAINABLE, build
-from .parallel import from_first, make_accelerator
-from .projection import compress
+from .network import BACKBONES, BLOCKS, TRAINABLE, build, digest
+from .parallel import make_accelerator
+from .projection import training_rows
 from .store import open_store
 from .training import train_suffix
 
@@ -47,15 +48,16 @@ _one_fit_at_a_time = threading.RLock()
 _TRAINING = (
     "optimizer",
     "lr",
+    "lr_ratio",
     "weight_decay",
     "momentum",
     "batch_size",
+    "sampling",
     "max_epochs",
+    "lr_schedule",
     "lr_step",
     "lr_gamma",
     "early_stopping",
-    "callbacks",
-    "verbose",
 )
 
 
@@ -63,7 +65,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     """VGG16 over images (DEX, Rothe et al., IJCV 2016, section 3.1), trained with skorch.
 
     The network is cut at its first trainable layer. Within one fit each image
-    passes the frozen layers once; the epochs train the others on what came out.
+    passes the frozen layers once; the epochs train the others on what came out,
+    and so do those of all networks of an ensemble.
 
     Parameters
     ----------
@@ -71,7 +74,13 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         Pretrained weights: torchvision's for ImageNet, downloaded once; a
         .safetensors or torch file with torchvision's names, which may cover
         only the convolutions; None starts from He's random initialisation.
-        The output layer is always fresh.
+        The output layer is fresh. A .skage file, as a fitted model's `save`
+        writes it, gives all layers whose shapes fit, the output layer too:
+        to go on from real to apparent ages, for instance.
+
+    backbone : {"vgg11", "vgg13", "vgg16", "vgg19", and each with "_bn"}, default="vgg16"
+        The network, as torchvision has it; "_bn" are those with batch
+        normalisation.
 
     trainable : {"head", "classifier", "block5", "block4", "block3", "block2", "all"}, \
             default="classifier"
@@ -104,16 +113,31 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     image_size : int, default=224
         Images are squeezed to this side, in pixels, at least 32.
 
+    crop : float, default=1.0
+        Share of each side of an image that the network sees: the middle, and
+        in copies any part. DEX squeezes to 256 pixels and crops 224: 0.875.
+
     augment : Jitter, default=None
         Copies of the training images: each time an image is trained on, it or one
         of its copies is drawn at random. They pass the frozen layers once, as the
         images do, and are kept with them.
 
-    mirror_average : bool, default=False
-        Predict the average over the image and its mirror image.
+    test_augment : {"mirror"}, Jitter or None, default=None
+        Predict the average over the image and its mirror image, or its copies.
+
+    n_members : int, default=1
+        Networks of an ensemble, whose predicted probabilities are averaged. They
+        share the frozen layers; each has fresh layers, batches and a validation
+        split of its own.
 
     lr : float, default=1e-3
-        Learning rate of the first epoch.
+        Learning rate of the first epoch; with "one_cycle" the highest.
+
+    lr_ratio : float or dict, default=1.0
+        Learning rate of the layers that start from pretrained weights, as a
+        share of `lr`. A dict gives the shares of blocks, pretrained or not, as
+        ``{"block4": 0.1, "block5": 0.3}``; there are "block1" to "block5" and
+        "classifier", and those not named have 1.
 
     weight_decay : float, default=5e-4
         L2 penalty (decoupled with "adamw").
@@ -126,24 +150,44 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     batch_size : int, default=64
 
+    class_weight : {"balanced", "balanced_ages"}, dict or None, default=None
+        Weights of the labels, by which `sample_weight` is multiplied. "balanced"
+        gives every label the same sum of weights; "balanced_ages" every year of
+        age, within BinnedAgeRegressor.
+
+    sampling : {"shuffle", "weighted"}, default="shuffle"
+        An epoch takes every training image once, and weights count in the
+        loss; or it draws as many in proportion to their weights.
+
     max_epochs : int, default=30
 
+    lr_schedule : {"step", "one_cycle"}, default="step"
+        Steps down, as DEX; or up for a fifth of the batches, from a 25th of
+        `lr`, and down to nothing for the rest.
+
     lr_step : int, default=10
-        The learning rate is multiplied by `lr_gamma` every so many epochs,
-        first after epoch `lr_step`. None keeps it constant.
+        With "step" the learning rate is multiplied by `lr_gamma` every so many
+        epochs, first after epoch `lr_step`. None keeps it constant.
 
     lr_gamma : float, default=0.1
 
     validation_fraction : float, default=0.1
         Share of the training images that is held out to record the validation
-        loss and MAE; 0 trains on all.
+        loss and MAE, of every age alike as far as it goes; 0 trains on all.
 
     early_stopping : bool or int, default=False
-        Stop after 5 (or so many) epochs without a better validation error, and
-        take the weights of the best epoch.
+        Stop after 5 (or so many) epochs without a better validation MAE (or
+        loss, where there are no ages), and take the weights of the best epoch;
+        ``early_stopping=max_epochs`` only takes those.
 
     callbacks : list, default=None
         skorch callbacks; fit works on a copy of them.
+
+    checkpoint : path or None, default=None
+        Folder where fit keeps its state as epochs end, every half minute at
+        most, until it has ended. A fit of the same model to the same data that
+        was killed goes on from there, and ends with the same bits as one that
+        was not. Needs an int as `random_state`. Callbacks begin afresh.
 
     accelerate : bool, default=False
         Train in all processes that `accelerate launch` or `torchrun` started,
@@ -185,13 +229,17 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels, in the order of the columns of `predict_proba`.
+    nets_ : list of n_members skorch.NeuralNet
+        The trained layers of each network, on the CPU, without the optimizer's
+        state.
     net_ : skorch.NeuralNet
-        The trained layers, on the CPU, without the optimizer's state.
+        The first of them.
     prefix_ : torch.nn.Module or None
         The frozen layers, on the CPU.
     history_ : list of dict
-        An entry an epoch: epoch, train_loss, valid_loss, lr, dur (seconds),
-        and within BinnedAgeRegressor valid_mae in years.
+        An entry an epoch: epoch, train_loss, valid_loss, lr (the last, of the
+        output layer), dur (seconds), within BinnedAgeRegressor valid_mae in
+        years, and in an ensemble member.
     image_size_ : int
         Side in pixels that the network was trained at.
     n_skipped_ : int
@@ -210,25 +258,33 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     _parameter_constraints = {
         "weights": [str, os.PathLike, None],
+        "backbone": [StrOptions(set(BACKBONES))],
         "trainable": [StrOptions(set(TRAINABLE))],
         "hidden_layer_sizes": ["array-like", None],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "loss": [str, dict],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "image_size": [Interval(Integral, 32, None, closed="left")],
+        "crop": [Interval(Real, 0, 1, closed="right")],
         "augment": [Jitter, None],
-        "mirror_average": ["boolean"],
+        "test_augment": [StrOptions({"mirror"}), Jitter, None],
+        "n_members": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_ratio": [Interval(Real, 0, None, closed="left"), dict],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "optimizer": [StrOptions({"sgd", "adam", "adamw"}), type],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "class_weight": [StrOptions({"balanced", "balanced_ages"}), dict, None],
+        "sampling": [StrOptions({"shuffle", "weighted"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr_schedule": [StrOptions({"step", "one_cycle"})],
         "lr_step": [Interval(Integral, 1, None, closed="left"), None],
         "lr_gamma": [Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, None],
+        "checkpoint": [str, os.PathLike, None],
         "accelerate": ["boolean"],
         "feature_cache": [str, os.PathLike, None],
         "precision": [StrOptions({"auto", "bfloat16", "float32"})],
@@ -243,25 +299,33 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self,
         *,
         weights="imagenet",
+        backbone="vgg16",
         trainable="classifier",
         hidden_layer_sizes=None,
         n_components=None,
         loss="cross_entropy",
         dropout=0.5,
         image_size=224,
+        crop=1.0,
         augment=None,
-        mirror_average=False,
+        test_augment=None,
+        n_members=1,
         lr=1e-3,
+        lr_ratio=1.0,
         weight_decay=5e-4,
         momentum=0.9,
         optimizer="sgd",
         batch_size=64,
+        class_weight=None,
+        sampling="shuffle",
         max_epochs=30,
+        lr_schedule="step",
         lr_step=10,
         lr_gamma=0.1,
         validation_fraction=0.1,
         early_stopping=False,
         callbacks=None,
+        checkpoint=None,
         accelerate=False,
         feature_cache=None,
         precision="auto",
@@ -272,25 +336,33 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         verbose=0,
     ):
         self.weights = weights
+        self.backbone = backbone
         self.trainable = trainable
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_components = n_components
         self.loss = loss
         self.dropout = dropout
         self.image_size = image_size
+        self.crop = crop
         self.augment = augment
-        self.mirror_average = mirror_average
+        self.test_augment = test_augment
+        self.n_members = n_members
         self.lr = lr
+        self.lr_ratio = lr_ratio
         self.weight_decay = weight_decay
         self.momentum = momentum
         self.optimizer = optimizer
         self.batch_size = batch_size
+        self.class_weight = class_weight
+        self.sampling = sampling
         self.max_epochs = max_epochs
+        self.lr_schedule = lr_schedule
         self.lr_step = lr_step
         self.lr_gamma = lr_gamma
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.accelerate = accelerate
         self.feature_cache = feature_cache
         self.precision = precision
@@ -335,24 +407,23 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         y = column_or_1d(y, warn=True)
         check_consistent_length(images, y)
         check_classification_targets(y)
-        weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+        if (ages is None) != (bin_values is None):
+            raise ValueError("ages and bin_values go together: give both or neither.")
+        if ages is not None:
+            ages = np.asarray(ages, np.float32)
+            check_consistent_length(y, ages)
+        weight = self._weights(sample_weight, y, ages)
         rows = np.flatnonzero(weight)
         if not len(rows):
             raise ValueError("All sample weights are zero: there is nothing to train on.")
         if self.early_stopping and (not self.validation_fraction or len(rows) < 2):
             raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
-        if self.accelerate and not isinstance(self.random_state, Integral):
-            raise ValueError(
-                f"accelerate=True needs an int as random_state, not {self.random_state!r}: the "
-                "processes must agree on the fresh weights and the validation split."
-            )
+        self._check_seed()
+        self._check_ratio()
         classes, codes = np.unique(y[rows], return_inverse=True)
         loss = check_loss(self.loss)
-        if (ages is None) != (bin_values is None):
-            raise ValueError("ages and bin_values go together: give both or neither.")
         if ages is not None:
-            ages, bin_values = np.asarray(ages, np.float32), np.asarray(bin_values)[classes]
-            check_consistent_length(y, ages)
+            bin_values = np.asarray(bin_values)[classes]
         elif needs_years(loss):
             raise ValueError(
                 f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, or "
@@ -370,85 +441,88 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             device = accelerator.device
         precision = resolve_precision(self.precision, device)
         random_state = check_random_state(self.random_state)
+        n_outputs = len(classes) if criterion.regression is None else 1
 
         with (
             _one_fit_at_a_time,
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             _deterministic(),
+            self._open_store() as store,
         ):
-            torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
-            prefix, suffix = build(
-                len(classes) if criterion.regression is None else 1,
-                weights=self.weights,
-                trainable=self.trainable,
-                hidden_layer_sizes=self._check_layers(),
-                dropout=self.dropout,
-                image_size=self.image_size,
-                n_components=self.n_components,
-            )
+            prefix, suffix = self._build(n_outputs, random_state)
             frozen = self._frozen(prefix, self.image_size, device, precision)
-            with self._open_store() as store:
-                pool = shared_pool(frozen, store) or ActivationPool()
-                where = {"store": store, "pool": pool, **self._reading()}
-                found = collect_activations(images, frozen, positions=rows, **where)
-                read, errors = found.positions, found.errors
-                if errors and not len(read):
-                    raise ImageError(f"None of the {len(rows)} images can be read. {errors[0]}")
-                if errors:
-                    _warn_skipped(errors, len(rows), "are left out of fit")
-                is_valid = _held_out(len(read), self.validation_fraction, random_state)
-                versions = [found]
-                if self.augment is not None:
-                    readable = [images[position] for position in read]
-                    versions += [
-                        collect_activations(copies, frozen, check=False, **where)
-                        for copies in self.augment.copies(readable, self.image_size)
-                    ]
-                if self.n_components is None:
-                    projection = None
-                    activations = pool.array
-                    version_rows = np.stack([version.rows for version in versions], axis=1)
-                else:
-                    projection, compressed = compress(
-                        found, ~is_valid, self.n_components, device, store=store
-                    )
-                    if accelerator is not None:
-                        projection = from_first(accelerator, projection)
-                        compressed = projection(found, device)
-                    copies = [projection(version, device) for version in versions[1:]]
-                    activations = np.concatenate([compressed, *copies]) if copies else compressed
-                    version_rows = np.arange(len(activations)).reshape(-1, len(read)).T
+            pool = shared_pool(frozen, store) or ActivationPool()
+            versions = self._collect(images, rows, frozen, store, pool)
+            read, errors = versions[0].positions, versions[0].errors
             targets = Targets(
                 codes[np.isin(rows, read)].astype(np.int64),
                 (weight[read] / weight[read].mean()).astype(np.float32),
                 None if ages is None else ages[read],
                 None if distributions is None else distributions[read],
             )
-            net = train_suffix(
-                suffix,
-                activations,
-                version_rows,
-                targets,
-                is_valid,
-                criterion=criterion,
-                accelerator=accelerator,
-                device=device,
-                precision=precision,
-                **{name: getattr(self, name) for name in _TRAINING},
-            )
-            if projection is not None:
-                projection.fold_into(net.module_.classifier)
-                let_go(projection.components)
-            for array in (found.array, activations):
-                let_go(array)
+            saved = FitFiles(self.checkpoint)
+            options = {name: getattr(self, name) for name in _TRAINING}
+            watching = {name: getattr(self, name) for name in ("callbacks", "verbose")}
+            nets = []
+            for member in range(self.n_members):
+                if member:
+                    suffix = self._build(n_outputs, random_state)[1]
+                is_valid = _held_out(
+                    targets.codes if ages is None else targets.ages,
+                    self.validation_fraction,
+                    random_state,
+                )
+                activations, version_rows, projection = training_rows(
+                    versions, pool, ~is_valid, self.n_components, device, store, accelerator
+                )
+                net = train_suffix(
+                    suffix,
+                    activations,
+                    version_rows,
+                    targets,
+                    is_valid,
+                    criterion=criterion,
+                    checkpoint=saved.file(
+                        digest(suffix),
+                        *(b"".join(version.keys) for version in versions),
+                        *vars(targets).values(),
+                        is_valid,
+                        self.n_components,
+                        self.loss,
+                        options,
+                        precision,
+                    ),
+                    accelerator=accelerator,
+                    device=device,
+                    precision=precision,
+                    **options,
+                    **watching,
+                )
+                if projection is not None:
+                    projection.fold_into(net.module_.classifier)
+                    let_go(projection.components)
+                for array in (versions[0].array, activations):
+                    let_go(array)
+                nets.append(net)
+            saved.remove()
         self.classes_ = classes
         self.prefix_ = prefix
-        self.net_ = net
-        self.history_ = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
+        self.nets_ = nets
+        self.history_ = [
+            ({"member": member} if self.n_members > 1 else {})
+            | {k: v for k, v in row.items() if k != "batches"}
+            for member, net in enumerate(nets)
+            for row in net.history
+        ]
         self.n_skipped_ = len(errors)
         self.image_size_ = self.image_size
         self._make_ready(frozen, device)
         return self
+
+    @property
+    def net_(self):
+        """The first network."""
+        return self.nets_[0]
 
     def predict_proba(self, X):
         """Probabilities of the classes.
@@ -469,17 +543,18 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         images = check_images(X)
-        probabilities, errors = self._probabilities(images)
-        if self.mirror_average:
-            probabilities += self._probabilities(mirrored(images, self.image_size_))[0]
-            probabilities /= 2
+        seen = views(images, self.image_size_, self.crop, self.test_augment)
+        probabilities, errors = self._probabilities(seen[0])
+        for view in seen[1:]:
+            probabilities += self._probabilities(view)[0]
+        probabilities /= len(seen)
         if errors:
             _warn_skipped(errors, len(images), "get NaN")
         return probabilities
 
     def _probabilities(self, images):
         """Probabilities of the classes, and what is wrong with the images without."""
-        frozen, suffix, device = self._get_ready()
+        frozen, suffixes, device = self._get_ready()
         probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
         errors: list[ImageError] = []
         with contextlib.ExitStack() as stack:
@@ -495,9 +570,10 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     torch.autocast(device.type, frozen.dtype, enabled=frozen.dtype.itemsize < 4),
                     _deterministic(),
                 ):
-                    outputs = suffix(torch.from_numpy(chunk.activations).to(device))
-                found = self.net_.criterion_.probabilities(outputs)
-                probabilities[chunk.positions] = found.cpu().numpy()
+                    activations = torch.from_numpy(chunk.activations).to(device)
+                    outputs = [suffix(activations) for suffix in suffixes]
+                found = [self.net_.criterion_.probabilities(output) for output in outputs]
+                probabilities[chunk.positions] = torch.stack(found).mean(dim=0).cpu().numpy()
         if pool is not None:
             pool.let_go()
         return probabilities, errors
@@ -522,6 +598,81 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             labels = labels.astype(np.float64 if numeric else object)
             labels[skipped] = np.nan if numeric else None
         return labels
+
+    def _weights(self, sample_weight, y, ages):
+        """Weight of each image."""
+        weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+        if self.class_weight == "balanced_ages":
+            if ages is None:
+                raise ValueError(
+                    "class_weight='balanced_ages' needs ages: put the classifier into "
+                    "BinnedAgeRegressor, or pass ages and bin_values to fit."
+                )
+            y = np.floor(ages)
+        if self.class_weight is None:
+            return weight
+        named = isinstance(self.class_weight, str)
+        present = y[weight > 0]
+        balance = compute_class_weight(
+            "balanced" if named else self.class_weight, classes=np.unique(present), y=present
+        )
+        codes = np.searchsorted(np.unique(present), y).clip(0, len(balance) - 1)
+        return weight * balance[codes]
+
+    def _check_seed(self):
+        if isinstance(self.random_state, Integral):
+            return
+        for name, reason in (
+            (
+                "accelerate",
+                "the processes must agree on fresh weights and validation split",
+            ),
+            ("checkpoint", "a fit that goes on must begin as the one that was killed"),
+        ):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} needs an int as random_state, not "
+                    f"{self.random_state!r}: {reason}."
+                )
+
+    def _check_ratio(self):
+        if not isinstance(self.lr_ratio, dict):
+            return
+        for block, ratio in self.lr_ratio.items():
+            if block not in BLOCKS or not isinstance(ratio, int | float | np.number) or not 0 <= ratio < np.inf:
+                raise ValueError(
+                    f"lr_ratio={self.lr_ratio!r} must give numbers >= 0 for blocks of "
+                    f"{', '.join(BLOCKS)}; {block!r}: {ratio!r} is none."
+                )
+
+    def _build(self, n_outputs, random_state):
+        """A prefix, and a suffix with fresh layers; torch's generator is seeded."""
+        torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
+        return build(
+            n_outputs,
+            weights=self.weights,
+            backbone=self.backbone,
+            trainable=self.trainable,
+            hidden_layer_sizes=self._check_layers(),
+            dropout=self.dropout,
+            image_size=self.image_size,
+            n_components=self.n_components,
+        )
+
+    def _collect(self, images, rows, frozen, store, pool):
+        """Activations of the readable ones of some images, and of their copies."""
+        where = {"store": store, "pool": pool, **self._reading()}
+        plain = views(images, self.image_size, self.crop, None)[0]
+        found = collect_activations(plain, frozen, positions=rows, **where)
+        if found.errors and not len(found.positions):
+            raise ImageError(f"None of the {len(rows)} images can be read. {found.errors[0]}")
+        if found.errors:
+            _warn_skipped(found.errors, len(rows), "are left out of fit", stacklevel=4)
+        if self.augment is None:
+            return [found]
+        readable = [images[position] for position in found.positions]
+        copies = self.augment.copies(readable, self.image_size, self.crop)
+        return [found] + [collect_activations(c, frozen, check=False, **where) for c in copies]
 
     def _check_layers(self):
         sizes = self.hidden_layer_sizes
@@ -579,10 +730,10 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         return self._make_ready(frozen, device)
 
     def _make_ready(self, frozen, device):
-        suffix = self.net_.module_.eval()
+        suffixes = [net.module_.eval() for net in self.nets_]
         if device.type != "cpu":
-            suffix = copy.deepcopy(suffix).to(device)
-        ready = frozen, suffix, device
+            suffixes = copy.deepcopy(suffixes)
+        ready = frozen, [suffix.to(device) for suffix in suffixes], device
         self._ready: tuple | None = ((self.device, self.precision), ready)
         return ready
 
@@ -599,18 +750,24 @@ def _deterministic():
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
-def _held_out(n_samples, fraction, random_state):
-    """Mask of the validation split: at least one image if any, never all."""
+def _held_out(ages, fraction, random_state):
+    """Mask of a validation split, of every age alike: at least one image if any, never all."""
+    n_samples = len(ages)
     n_held_out = min(max(round(fraction * n_samples), fraction > 0), n_samples - 1)
     mask = np.zeros(n_samples, dtype=bool)
-    mask[random_state.permutation(n_samples)[:n_held_out]] = True
+    if n_held_out:
+        shuffled = random_state.permutation(n_samples)
+        by_age = shuffled[np.argsort(ages[shuffled], kind="stable")]
+        every = n_samples / n_held_out
+        at = (np.arange(n_held_out) + random_state.uniform()) * every
+        mask[by_age[at.astype(int)]] = True
     return mask
 
 
-def _warn_skipped(errors, n_images, fate):
+def _warn_skipped(errors, n_images, fate, stacklevel=3):
     what, shown = summarise(errors, 3)
     warnings.warn(
         f"{len(errors)} of {n_images} images {what} and {fate}: {' '.join(shown)}"
         f"{' ...' if len(errors) > 3 else ''}",
-        stacklevel=3,
+        stacklevel=stacklevel,
     )

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -129,7 +129,7 @@ def check_loss(loss: Any) -> dict[str, float]:
     for name, weight in weights.items():
         if name not in known:
             raise ValueError(f"loss={loss!r} has no term {name!r}; there are {known}.")
-        if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight < float("inf"):
             raise ValueError(f"loss={loss!r}: the weight of {name!r} must be a number >= 0.")
     if not any(weights.values()):
         raise ValueError(f"loss={loss!r} has no term of a weight above 0.")

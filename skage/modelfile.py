@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .augment import Jitter
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
 from .losses import Criterion, check_loss
@@ -18,9 +19,20 @@ from .net import restore_net
 from .network import build
 from .regressor import BinnedAgeRegressor
 
+_SHAPE = ("backbone", "trainable", "hidden_layer_sizes", "dropout", "image_size")
 _FORMAT = "skage model, format 1"
 # What belongs to the machine or the training run, rather than to the model.
-_NOT_STORED = ("accelerate", "augment", "callbacks", "feature_cache", "device", "n_jobs", "verbose")
+_NOT_STORED = (
+    "accelerate",
+    "augment",
+    "callbacks",
+    "checkpoint",
+    "class_weight",
+    "feature_cache",
+    "device",
+    "n_jobs",
+    "verbose",
+)
 
 
 def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
@@ -41,6 +53,8 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     parameters = classifier.get_params(deep=False)
     if not isinstance(classifier.optimizer, str):
         parameters["optimizer"] = "sgd"  # a class cannot be stored, and training is over
+    if isinstance(classifier.test_augment, Jitter):
+        parameters["test_augment"] = classifier.test_augment.get_params()
     if isinstance(classifier.random_state, np.random.RandomState):
         parameters["random_state"] = None
     header = {
@@ -54,7 +68,13 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "n_skipped": classifier.n_skipped_,
         "image_size": classifier.image_size_,
     }
-    parts = {"prefix": classifier.prefix_, "suffix": classifier.net_.module_}
+    many = len(classifier.nets_) > 1
+    parts = {"prefix": classifier.prefix_} | {
+        f"suffix.{member}" if many else "suffix": net.module_
+        for member, net in enumerate(classifier.nets_)
+    }
+    first = classifier.prefix_ or classifier.net_.module_  # which normalises the pixels
+    header |= {name: (getattr(first, name) / 255).tolist() for name in ("mean", "std")}
     tensors = {
         f"{part}.{name}": tensor.contiguous()
         for part, module in parts.items()
@@ -116,6 +136,8 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     options = dict(header["classifier"])
     if options["hidden_layer_sizes"] is not None:
         options["hidden_layer_sizes"] = tuple(options["hidden_layer_sizes"])
+    if isinstance(options["test_augment"], dict):
+        options["test_augment"] = Jitter(**options["test_augment"])
     classifier = VGG16Classifier(**options)
     classifier.classes_ = np.array(header["classes"])
     classifier.history_ = header["history"]
@@ -123,19 +145,29 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     classifier.image_size_ = options["image_size"] = header["image_size"]
     classifier._ready = None
     criterion = Criterion(check_loss(options["loss"]), binner.bin_values_[classifier.classes_])
-    with torch.random.fork_rng(devices=[]):
-        prefix, suffix = build(
-            len(classifier.classes_) if criterion.regression is None else 1,
-            weights=None,
-            **{k: options[k] for k in ("trainable", "hidden_layer_sizes", "dropout", "image_size")},
-        )
-    for name, part in (("prefix", prefix), ("suffix", suffix)):
-        if part is not None:
-            start = f"{name}."
-            part.load_state_dict(
-                {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+    many = classifier.n_members > 1
+    names = [f"suffix.{member}" if many else "suffix" for member in range(classifier.n_members)]
+    classifier.nets_ = []
+    for name in names:
+        with torch.random.fork_rng(devices=[]):
+            prefix, suffix = build(
+                len(classifier.classes_) if criterion.regression is None else 1,
+                weights=None,
+                **{k: options[k] for k in _SHAPE},
             )
-    classifier.prefix_, classifier.net_ = prefix, restore_net(suffix, criterion)
+        for start, part in (("prefix", prefix), (name, suffix)):
+            if part is not None:
+                part.load_state_dict(
+                    {
+                        k.removeprefix(f"{start}."): v
+                        for k, v in tensors.items()
+                        if k.startswith(f"{start}.")
+                    }
+                )
+                for kind in ("mean", "std"):
+                    setattr(part, kind, 255 * torch.tensor(header[kind]))
+        classifier.prefix_ = prefix
+        classifier.nets_.append(restore_net(suffix, criterion))
     model = BinnedAgeRegressor(classifier, binner, decode=header["decode"])
     model.binner_, model.classifier_ = binner, classifier
     return model

@@ -1,24 +1,28 @@
-"""VGG16, its weights, and the cut between frozen prefix and trainable suffix."""
+"""VGG networks, their weights, and the cut between frozen prefix and trainable suffix."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import VGG16_Weights, vgg16
+from torchvision.models import get_model, get_model_weights
 
 logger = logging.getLogger(__name__)
 
-#: Where each value of ``trainable`` cuts: the first layer of ``features`` that is trained.
-_FIRST_TRAINED = {"all": 0, "block2": 5, "block3": 10, "block4": 17, "block5": 24}
+BACKBONES = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
+BLOCKS = ("block1", "block2", "block3", "block4", "block5", "classifier")
 TRAINABLE = ("head", "classifier", "block5", "block4", "block3", "block2", "all")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -29,7 +33,7 @@ _ROWS = 32
 
 
 class Part(nn.Module):
-    """A run of VGG16's layers, with torchvision's names for their weights.
+    """A run of a VGG network's layers, with torchvision's names for their weights.
 
     Takes uint8 images (n, s, s, 3) where it starts the network, else the
     activations of the part before it; feature maps travel as (n, h, w, c).
@@ -38,6 +42,10 @@ class Part(nn.Module):
     mean: Tensor
     std: Tensor
     channels_last = True  # how convolutions lay out memory
+    #: Which of BLOCKS each layer with weights is of, by the layer's name.
+    blocks: Mapping[str, str] = {}
+    #: Those of them that did not start at random.
+    pretrained: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -80,6 +88,25 @@ class Part(nn.Module):
         return next((p.dtype for p in self.parameters()), torch.float32)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by torchvision's names, and what the network that they are of was fed.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+    mean, std : tuples of 3 floats
+        By which pixels in [0, 1] are normalised, RGB.
+    whole : bool
+        Whether it is an age estimator, so that its dense layers count too.
+    """
+
+    tensors: Mapping[str, Tensor]
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    whole: bool = False
+
+
 def build(
     n_outputs: int,
     *,
@@ -88,13 +115,15 @@ def build(
     hidden_layer_sizes: tuple[int, ...] | None,
     dropout: float,
     image_size: int,
+    backbone: str = "vgg16",
     n_components: int | None = None,
 ) -> tuple[Part | None, Part]:
-    """Build VGG16 for `n_outputs` classes, cut at its first trainable layer.
+    """Build a VGG network for `n_outputs` classes, cut at its first trainable layer.
 
     Fresh layers draw from torch's global generator: seed it first. The output
-    layer is always fresh. With `n_components` the suffix takes so many numbers
-    an image in place of the prefix's activations.
+    layer is fresh, unless `weights` are a .skage file of as many outputs. With
+    `n_components` the suffix takes so many numbers an image in place of the
+    prefix's activations.
 
     Returns
     -------
@@ -111,9 +140,9 @@ def build(
     OSError
         If the ImageNet weights can neither be found nor downloaded.
     """
-    known = {} if weights is None else load_weights(weights)
+    known = Weights({}) if weights is None else load_weights(weights, backbone)
     with torch.device("meta"):
-        features = vgg16(init_weights=False).features
+        features = get_model(backbone, weights=None, init_weights=False).features
         side = min(7, image_size // 32)
         sizes = [_N_FEATURES * (49 if hidden_layer_sizes is None else side**2)]
         hidden = (4096, 4096) if hidden_layer_sizes is None else hidden_layer_sizes
@@ -124,7 +153,8 @@ def build(
         classifier = nn.Sequential(*layers, nn.Linear(sizes[-1], n_outputs))
     pool = nn.AdaptiveAvgPool2d(7 if hidden_layer_sizes is None else side)
 
-    first = _FIRST_TRAINED.get(trainable, len(features))
+    starts = _block_starts(features)
+    first = 0 if trainable == "all" else starts.get(trainable, len(features))
     # The head keeps its dropout, the layer just before it.
     hidden_frozen = len(classifier) - 2 if trainable == "head" else 0
     if n_components is not None:
@@ -133,7 +163,9 @@ def build(
         classifier[i] = nn.Linear(n_components, widths[i], device="meta")
     frozen = {name for name, _ in features[:first].named_parameters(prefix="features")}
     frozen |= {n for n, _ in classifier[:hidden_frozen].named_parameters(prefix="classifier")}
-    reusable = _reusable(known, features, classifier, fresh_hidden=hidden_layer_sizes is not None)
+    reusable = _reusable(
+        known, features, classifier, backbone, fresh_hidden=hidden_layer_sizes is not None
+    )
     if weights is not None and (uncovered := sorted(frozen - reusable.keys())):
         shown = f"{', '.join(uncovered[:4])}{', ...' if len(uncovered) > 4 else ''}"
         way_out = "Pass weights that cover them"
@@ -145,12 +177,11 @@ def build(
         )
     for prefix, module in (("features", features), ("classifier", classifier)):
         _fill(prefix, module, reusable, frozen)
+    layers_of = {n.rsplit(".", 1)[0] for n in _parameters(features, classifier)}
+    pretrained = layers_of & {n.rsplit(".", 1)[0] for n in reusable}
     if weights is not None:
-        fresh = sorted(
-            {n.rsplit(".", 1)[0] for n in _names(features, classifier)}
-            - {n.rsplit(".", 1)[0] for n in reusable}
-        )
-        logger.info("weights=%r; fresh layers: %s", os.fspath(weights), ", ".join(fresh))
+        fresh = ", ".join(sorted(layers_of - pretrained))
+        logger.info("weights=%r; fresh layers: %s", os.fspath(weights), fresh)
 
     whole = first == 0
     pooled_in_prefix = trainable in ("head", "classifier")
@@ -159,7 +190,12 @@ def build(
         None if pooled_in_prefix else pool,
         classifier[hidden_frozen:],
         normalise=whole,
+        mean=known.mean,
+        std=known.std,
     ).to(memory_format=torch.channels_last)
+    own = {name.rsplit(".", 1)[0] for name, _ in suffix.named_parameters()}
+    suffix.pretrained = frozenset(own & pretrained)
+    suffix.blocks = {layer: _block(layer, starts) for layer in sorted(own)}
     if whole:
         return None, suffix
     prefix_part = Part(
@@ -167,27 +203,29 @@ def build(
         pool if pooled_in_prefix else None,
         classifier[:hidden_frozen],
         normalise=True,
+        mean=known.mean,
+        std=known.std,
     )
     return prefix_part.requires_grad_(False).eval(), suffix
 
 
-def load_weights(weights: str | os.PathLike) -> Mapping[str, Tensor]:
-    """State dict of "imagenet", or of a .safetensors or torch file.
+def load_weights(weights: str | os.PathLike, backbone: str = "vgg16") -> Weights:
+    """Weights of "imagenet", of a .safetensors or torch file, or of a .skage model.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or the file is no state dict of a VGG16.
+        If the name is unknown, or the file holds no weights of a VGG network.
     OSError
         If the ImageNet weights can neither be found nor downloaded.
     """
     if weights == "imagenet":
-        return _imagenet()
+        return _imagenet(backbone)
     path = os.fspath(weights)
     if not os.path.isfile(path):
         raise ValueError(
             f"weights={path!r} is neither 'imagenet', None, nor an existing file "
-            "(.safetensors, .pth)."
+            "(.safetensors, .pth, .skage)."
         )
     status = os.stat(path)
     return _read_weights(os.path.abspath(path), status.st_mtime_ns, status.st_size)
@@ -203,59 +241,81 @@ def digest(part: Part) -> bytes:
     return hasher.digest()
 
 
-def _names(features: nn.Module, classifier: nn.Module) -> list[str]:
-    return [
-        name
-        for prefix, module in (("features", features), ("classifier", classifier))
-        for name, _ in module.named_parameters(prefix=prefix)
-    ]
+def _block_starts(features: nn.Sequential) -> dict[str, int]:
+    """Where the blocks of convolutions begin: each ends with a pooling layer."""
+    pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
+    return dict(zip(BLOCKS, [0, *(i + 1 for i in pools[:-1])], strict=False))
+
+
+def _block(layer: str, starts: Mapping[str, int]) -> str:
+    part, position = layer.split(".")
+    if part == "classifier":
+        return part
+    return max((name for name in starts if starts[name] <= int(position)), key=starts.__getitem__)
+
+
+def _parameters(features: nn.Module, classifier: nn.Module) -> dict[str, nn.Parameter]:
+    return dict(features.named_parameters(prefix="features")) | dict(
+        classifier.named_parameters(prefix="classifier")
+    )
 
 
 def _reusable(
-    known: Mapping[str, Tensor], features: nn.Module, classifier: nn.Sequential, fresh_hidden: bool
+    known: Weights,
+    features: nn.Module,
+    classifier: nn.Sequential,
+    backbone: str,
+    fresh_hidden: bool,
 ) -> dict[str, Tensor]:
     """The tensors of a weights file that the network takes over."""
-    wanted = dict(features.named_parameters(prefix="features"))
-    if foreign := sorted(k for k in known if k.startswith("features.") and k not in wanted):
+    wanted = features.state_dict(prefix="features.")
+    if foreign := sorted(k for k in known.tensors if k[:9] == "features." and k not in wanted):
         raise ValueError(
-            f"The weights are of another architecture: VGG16 has no layer {foreign[0]}."
+            f"The weights are of another architecture: {backbone} has no layer {foreign[0]}."
         )
-    if not fresh_hidden:
-        wanted |= dict(classifier[:-1].named_parameters(prefix="classifier"))
+    dense = classifier.state_dict(prefix="classifier.")
+    if known.whole:  # a layer of another width is another layer
+        shapes = {name: tensor.shape for name, tensor in known.tensors.items()}
+        wanted |= {n: t for n, t in dense.items() if n in shapes and shapes[n] == t.shape}
+    elif not fresh_hidden:
+        wanted |= classifier[:-1].state_dict(prefix="classifier.")
     reusable = {}
-    for name, parameter in wanted.items():
-        if name in known:
-            if known[name].shape != parameter.shape:
+    for name, tensor in wanted.items():
+        if name in known.tensors:
+            if known.tensors[name].shape != tensor.shape:
                 raise ValueError(
                     f"The weights are of another architecture: {name} has shape "
-                    f"{tuple(known[name].shape)}, VGG16 has {tuple(parameter.shape)}."
+                    f"{tuple(known.tensors[name].shape)}, {backbone} has {tuple(tensor.shape)}."
                 )
-            reusable[name] = known[name]
+            reusable[name] = known.tensors[name]
     return reusable
 
 
 def _fill(
     prefix: str, module: nn.Sequential, known: Mapping[str, Tensor], frozen: set[str]
 ) -> None:
-    """Give each parameter of a module on the meta device its values."""
+    """Give each tensor of a module on the meta device its values."""
     for position, layer in module.named_children():
-        for kind, parameter in list(layer.named_parameters()):
+        for kind, tensor in layer.state_dict().items():
             name = f"{prefix}.{position}.{kind}"
             if name in known:
                 # A frozen layer may share its tensor with other networks.
-                value = known[name].float()
+                value = known[name].to(tensor.dtype)
                 value = value if name in frozen else value.clone()
             else:
-                value = torch.zeros(parameter.shape)
-                if kind == "weight" and layer is not module[-1]:
+                value = torch.zeros_like(tensor, device="cpu")
+                if isinstance(layer, nn.BatchNorm2d):
+                    value += kind in ("weight", "running_var")
+                elif kind == "weight" and layer is not module[-1]:
                     nn.init.kaiming_normal_(value, nonlinearity="relu")
                 elif kind == "weight":
                     nn.init.normal_(value, std=0.01)
-            setattr(layer, kind, nn.Parameter(value))
+            trained = isinstance(getattr(layer, kind), nn.Parameter)
+            setattr(layer, kind, nn.Parameter(value) if trained else value)
 
 
-def _imagenet() -> Mapping[str, Tensor]:
-    weights = VGG16_Weights.IMAGENET1K_V1
+def _imagenet(backbone: str) -> Weights:
+    weights = get_model_weights(backbone).IMAGENET1K_V1
     name = weights.url.rsplit("/", 1)[1]
     path = os.path.join(torch.hub.get_dir(), "checkpoints", name)
     if not os.path.isfile(path):
@@ -271,15 +331,17 @@ def _imagenet() -> Mapping[str, Tensor]:
 
 
 @lru_cache(maxsize=2)
-def _read_weights(path: str, mtime: int, size: int) -> Mapping[str, Tensor]:
+def _read_weights(path: str, mtime: int, size: int) -> Weights:
     try:
+        if path.endswith(".skage"):
+            return _of_model(path)
         if path.endswith(".safetensors"):
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
-            f"{path} is not a readable .safetensors or torch weights file: "
+            f"{path} is not a readable .safetensors, torch or .skage file: "
             f"{str(error).splitlines()[0]}"
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
@@ -289,7 +351,20 @@ def _read_weights(path: str, mtime: int, size: int) -> Mapping[str, Tensor]:
     unknown = sorted(k for k in state if not k.startswith(("features.", "classifier.")))
     if "features.0.weight" not in state or unknown:
         raise ValueError(
-            f"{path} holds no VGG16 weights with torchvision's names (features.0.weight, ...): "
+            f"{path} holds no VGG weights with torchvision's names (features.0.weight, ...): "
             f"found {', '.join((unknown or sorted(state))[:3]) or 'no tensors'}."
         )
-    return state
+    return Weights(state)
+
+
+def _of_model(path: str) -> Weights:
+    """The weights of a model file, of an ensemble its first network's."""
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["model"])
+        names = {
+            re.sub(r"^(prefix|suffix)\.(0\.)?", "", name): name
+            for name in file.keys()  # noqa: SIM118
+            if not re.match(r"suffix\.[1-9]", name)
+        }
+        tensors = {name: file.get_tensor(stored) for name, stored in names.items()}
+    return Weights(tensors, tuple(header["mean"]), tuple(header["std"]), whole=True)

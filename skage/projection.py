@@ -7,6 +7,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor, nn
 
-from .cache import Collected
+from .cache import ActivationPool, Collected
 from .hardware import one_thread
+from .parallel import from_first
 from .store import FeatureStore
 
 _BLOCK = 512  # rows that are float32 at a time
@@ -60,6 +62,45 @@ class Projection:
             whole.weight = nn.Parameter(weight)
             whole.bias = nn.Parameter(dense.bias - weight @ torch.from_numpy(self.mean))
         layers[i] = whole
+
+
+def training_rows(
+    versions: list[Collected],
+    pool: ActivationPool,
+    is_training: np.ndarray,
+    n_components: int | None,
+    device: torch.device,
+    store: FeatureStore | None,
+    accelerator: Any,
+) -> tuple[np.ndarray, np.ndarray, Projection | None]:
+    """What a network trains on.
+
+    Parameters
+    ----------
+    versions : list of Collected
+        Activations of the m images, and of copies of them, all in `pool`.
+    is_training : ndarray (m,), bool
+        Which of the images a projection may learn from.
+    n_components : int or None
+        None projects nothing.
+
+    Returns
+    -------
+    activations : ndarray (n_rows, ...)
+    rows : ndarray (m, n_versions), int
+        Where in it each image's versions stand.
+    projection : Projection or None
+    """
+    if n_components is None:
+        return pool.array, np.stack([version.rows for version in versions], axis=1), None
+    projection, compressed = compress(versions[0], is_training, n_components, device, store=store)
+    if accelerator is not None:
+        projection = from_first(accelerator, projection)
+        compressed = projection(versions[0], device)
+    if len(versions) > 1:
+        compressed = np.concatenate([compressed, *(projection(v, device) for v in versions[1:])])
+    rows = np.arange(len(compressed)).reshape(len(versions), -1).T
+    return compressed, rows, projection
 
 
 _kept: OrderedDict[bytes, tuple[Projection, np.ndarray]] = OrderedDict()

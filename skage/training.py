@@ -7,16 +7,28 @@ import copy
 import inspect
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 from skorch.utils import noop
+from torch.utils.data import WeightedRandomSampler
 
-from .callbacks import AgeError, EpochBar, StopIfDiverged, diverged
+from .callbacks import (
+    AgeError,
+    EpochBar,
+    Schedule,
+    StopIfDiverged,
+    diverged,
+    one_cycle,
+    step,
+)
+from .checkpoint import Checkpoint
 from .hardware import one_thread
 from .losses import Criterion
 from .net import Rows, SuffixNet, Targets, make_net, restore_net
@@ -39,14 +51,18 @@ def train_suffix(
     criterion: Criterion,
     optimizer: str | type,
     lr: float,
+    lr_ratio: float | Mapping[str, float],
     weight_decay: float,
     momentum: float,
     batch_size: int,
+    sampling: str,
     max_epochs: int,
+    lr_schedule: str,
     lr_step: int | None,
     lr_gamma: float,
     early_stopping: bool | int,
     callbacks: list | None,
+    checkpoint: Path | None,
     accelerator: Any,
     device: torch.device,
     precision: torch.dtype,
@@ -64,10 +80,16 @@ def train_suffix(
 
     own: list[tuple[str, Callback]] = []
     options: dict[str, Any] = {}
+    if sampling == "weighted":
+        options["iterator_train__sampler"] = WeightedRandomSampler(
+            train.targets.weight.tolist(), len(train)
+        )
+        options["iterator_train__shuffle"] = False
+        train.targets = replace(train.targets, weight=np.ones_like(train.targets.weight))
     if accelerator is not None:
         own.append(("shared_loss", SharedLoss(accelerator)))
         # Unwrapped by skorch, the network could not take the best epoch's weights.
-        options = {
+        options |= {
             "kind": AcceleratedNet,
             "accelerator": accelerator,
             "unwrap_after_train": False,
@@ -77,21 +99,22 @@ def train_suffix(
     if criterion.values is not None and in_years:
         values = criterion.values.double().numpy()
         own.append(("age_error", AgeError(values, criterion.probabilities)))
-    # skorch steps the schedule when an epoch has ended: the first drop comes
-    # after epoch `lr_step`. A drop after the last epoch is none.
-    schedule = LRScheduler(
-        "StepLR", step_size=lr_step or max_epochs, gamma=lr_gamma, event_name="lr"
-    )
-    own.append(("schedule", schedule))
+    cycle = lr_schedule == "one_cycle"
+    factor = one_cycle(max_epochs) if cycle else step(lr_step, lr_gamma)
+    own.append(("schedule", Schedule(factor)))
+    stopper = None
     if early_stopping:
         is_flag = isinstance(early_stopping, bool | np.bool_)
         patience = _PATIENCE if is_flag else int(early_stopping)
         monitor = "valid_mae" if in_years else "valid_loss"
-        own.append(
-            ("early_stopping", EarlyStopping(monitor, patience=patience, load_best=True, sink=noop))
-        )
+        stopper = EarlyStopping(monitor, patience=patience, load_best=True, sink=noop)
+        own.append(("early_stopping", stopper))
     if verbose == 1:
         own.append(("bar", EpochBar()))
+    if checkpoint is not None:
+        # Before the bar, which starts where the training does.
+        at = len(own) - (verbose == 1)
+        own.insert(at, ("checkpoint", Checkpoint(checkpoint, stopper)))
 
     net = make_net(
         suffix,
@@ -106,6 +129,7 @@ def train_suffix(
         autocast=precision if precision != torch.float32 else None,
         verbose=verbose,
         **options,
+        optimizer__param_groups=_param_groups(suffix, lr, lr_ratio),
         **_optimizer(optimizer, weight_decay, momentum, device),
     )
     n_parameters = sum(parameter.numel() for parameter in suffix.parameters())
@@ -157,6 +181,17 @@ def _ctrl_c_raises() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
+
+
+def _param_groups(
+    suffix: Part, lr: float, ratio: float | Mapping[str, float]
+) -> list[tuple[str, dict[str, float]]]:
+    """skorch's groups of parameters whose learning rate is not `lr`."""
+    if isinstance(ratio, Mapping):
+        rates = [(layer, ratio.get(block, 1.0)) for layer, block in suffix.blocks.items()]
+    else:
+        rates = [(layer, float(ratio)) for layer in suffix.pretrained]
+    return [(f"{layer}.*", {"lr": lr * rate}) for layer, rate in rates if rate != 1]
 
 
 def _optimizer(

@@ -4,7 +4,7 @@ from PIL import Image
 from sklearn.base import clone
 
 from skage import cache
-from skage.augment import Jitter, mirrored
+from skage.augment import Jitter, views
 
 from .conftest import tiny_model
 
@@ -28,9 +28,30 @@ def test_without_ranges_a_copy_is_the_image(paths):
 
 
 def test_mirrored(paths):
-    assert (
-        np.asarray(mirrored(paths, 32)[0].image()) == np.asarray(Image.open(paths[0]))[:, ::-1]
-    ).all()
+    plain, mirrored = views(paths, 32, 1.0, "mirror")
+    assert plain is paths
+    assert (np.asarray(mirrored[0].image()) == np.asarray(Image.open(paths[0]))[:, ::-1]).all()
+
+
+def test_a_crop_is_the_middle_of_a_larger_image():
+    noise = Image.effect_noise((64, 64), 50).convert("RGB")
+    (middle,) = views([noise], 56, 0.875, None)
+    assert (np.asarray(middle[0].image()) == np.asarray(noise)[4:-4, 4:-4]).all()
+
+
+def test_copies_of_a_crop_show_any_part():
+    noise = Image.effect_noise((64, 64), 50).convert("RGB")
+    jitter = Jitter(50, rotation=0, shift=0, scale=0, mirror=False)
+    whole, corners = np.asarray(noise)[:, :, 0], set()
+    for (copy,) in jitter.copies([noise], 56, 0.875):
+        pixels = np.asarray(copy.image())[:, :, 0]
+        corners |= {
+            (y, x)
+            for y in range(9)
+            for x in range(9)
+            if (whole[y : y + 56, x : x + 56] == pixels).all()
+        }
+    assert len(corners) > 30  # of 81, each inside the image
 
 
 def test_ranges_are_kept():
@@ -77,11 +98,13 @@ def test_unreadable_images_have_no_copies(paths, faces, tmp_path):
         model.fit(images, ages)
 
 
-def test_the_mirror_average(paths, faces):
+@pytest.mark.parametrize("augment", ["mirror", Jitter(2)])
+def test_predictions_are_averaged_over_views(augment, paths, faces):
     model = tiny_model(3).fit(paths, faces.target)
-    expected = model.predict_dist(paths) + model.predict_dist(mirrored(paths, 32))
-    model.classifier_.mirror_average = True
-    assert model.predict_dist(paths) == pytest.approx(expected / 2)
+    seen = views(paths, 32, 1.0, augment)
+    expected = np.mean([model.predict_dist(view) for view in seen], axis=0)
+    model.classifier_.test_augment = augment
+    assert model.predict_dist(paths) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("options", [{"n_copies": 0}, {"rotation": -1}, {"scale": 1}])

@@ -76,11 +76,11 @@ def test_what_is_no_vgg16_file_is_refused(tmp_path):
 
     refused("missing.pth", "neither 'imagenet', None, nor an existing file")
     (tmp_path / "text.pth").write_text("not weights")
-    refused("text.pth", "text.pth is not a readable .safetensors or torch weights file")
+    refused("text.pth", "text.pth is not a readable .safetensors, torch or .skage file")
     (tmp_path / "text.safetensors").write_text("not weights")
     refused("text.safetensors", "is not a readable")
     save_file({"layer1.0.weight": torch.zeros(2)}, tmp_path / "resnet.safetensors")
-    refused("resnet.safetensors", "holds no VGG16 weights .* found layer1.0.weight")
+    refused("resnet.safetensors", "holds no VGG weights .* found layer1.0.weight")
     torch.save([1, 2], tmp_path / "list.pth")
     refused("list.pth", "no tensors")
     save_file({"features.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "thin.safetensors")

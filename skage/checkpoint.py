@@ -1,0 +1,130 @@
+"""The state of a training in a file, from which it goes on after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping
+
+_EVERY = 30.0  # seconds at least between two writes, or as long as nine of them take
+
+
+class FitFiles:
+    """The files of one fit in a folder, one for each network.
+
+    Parameters
+    ----------
+    folder : path or None
+        Made if it is missing; None keeps no files.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None):
+        self.folder = None if folder is None else Path(folder)
+        self.files: list[Path] = []
+
+    def file(self, *facts: Any) -> Path | None:
+        """The file of a training that these facts tell from others."""
+        if self.folder is None:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        hasher = hashlib.blake2b(torch.get_rng_state().numpy().tobytes(), digest_size=16)
+        for fact in facts:
+            is_array = isinstance(fact, np.ndarray)
+            hasher.update(fact.tobytes() if is_array else repr(fact).encode())
+        self.files.append(self.folder / f"{hasher.hexdigest()}.training")
+        return self.files[-1]
+
+    def remove(self) -> None:
+        """Remove all of them: the fit has ended."""
+        for file in self.files:
+            file.unlink(missing_ok=True)
+
+
+class Checkpoint(Callback):
+    """Go on from the file if there is one, and write it as epochs end.
+
+    The last of the callbacks of ours, since others begin afresh when training
+    begins. Random generators are kept too, so that a training that was killed ends
+    with the bits of one that was not.
+
+    Parameters
+    ----------
+    path : path
+        Read without running code in it, whoever wrote it.
+    early_stopping : EarlyStopping or None
+        The one of this net.
+    """
+
+    def __init__(self, path: Path, early_stopping: EarlyStopping | None):
+        self.path, self.early_stopping = path, early_stopping
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.written_, self.took_ = time.monotonic(), 0.0
+        self.max_epochs_ = net.max_epochs
+        if not self.path.exists():
+            return
+        state = torch.load(self.path, map_location=net.device, weights_only=True)
+        net.module_.load_state_dict(state["module"])
+        net.history.extend(state["history"])
+        net.max_epochs = 0 if state["finished"] else self.max_epochs_ - len(net.history)
+        if state["finished"]:
+            return
+        net.optimizer_.load_state_dict(state["optimizer"])
+        if self.early_stopping is not None:
+            vars(self.early_stopping).update(state["early_stopping"])
+        torch.set_rng_state(state["random"].cpu())
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if time.monotonic() - self.written_ > max(_EVERY, 9 * self.took_):
+            self._write(net, finished=False)
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        net.max_epochs = self.max_epochs_
+        # skorch comes here after Ctrl-C too, in the middle of an epoch.
+        stopped = self.early_stopping is not None and (
+            self.early_stopping.misses_ == self.early_stopping.patience
+        )
+        if "lr" in net.history[-1] and (stopped or len(net.history) >= self.max_epochs_):
+            self._write(net, finished=True)
+
+    def _write(self, net: NeuralNet, finished: bool) -> None:
+        began = time.monotonic()
+        state = {
+            "finished": finished,
+            "module": net.module_.state_dict(),
+            "history": [{k: _plain(v) for k, v in row.items()} for row in net.history],
+        }
+        if not finished:
+            state["optimizer"] = net.optimizer_.state_dict()
+            state["random"] = torch.get_rng_state()
+            if torch.cuda.is_available():
+                state["random_cuda"] = torch.cuda.get_rng_state_all()
+            if self.early_stopping is not None:
+                state["early_stopping"] = {
+                    k: _plain(v) for k, v in vars(self.early_stopping).items() if k.endswith("_")
+                }
+        partial = self.path.with_suffix(f".{os.getpid()}")
+        try:
+            torch.save(state, partial)
+            partial.replace(self.path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                partial.unlink()
+        self.written_ = time.monotonic()
+        self.took_ = self.written_ - began
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return []  # of batches, which nothing reads once the epoch has ended
+    return value.item() if isinstance(value, np.generic) else value
