@@ -14,7 +14,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 
-_EVERY = 30.0  # seconds at least between two writes, or as long as nine of them take
+_EVERY = 60.0  # seconds at least between two writes
 
 
 class FitFiles:
@@ -67,7 +67,7 @@ class Checkpoint(Callback):
         self.path, self.early_stopping = path, early_stopping
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        self.written_, self.took_ = time.monotonic(), 0.0
+        self.written_ = time.monotonic()
         self.max_epochs_ = net.max_epochs
         if not self.path.exists():
             return
@@ -80,12 +80,14 @@ class Checkpoint(Callback):
         net.optimizer_.load_state_dict(state["optimizer"])
         if self.early_stopping is not None:
             vars(self.early_stopping).update(state["early_stopping"])
+        for name, best in state["best_scores"].items():
+            dict(net.callbacks_)[name].best_score_ = best
         torch.set_rng_state(state["random"].cpu())
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        if time.monotonic() - self.written_ > max(_EVERY, 9 * self.took_):
+        if time.monotonic() - self.written_ > _EVERY:
             self._write(net, finished=False)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -98,7 +100,6 @@ class Checkpoint(Callback):
             self._write(net, finished=True)
 
     def _write(self, net: NeuralNet, finished: bool) -> None:
-        began = time.monotonic()
         state = {
             "finished": finished,
             "module": net.module_.state_dict(),
@@ -107,6 +108,11 @@ class Checkpoint(Callback):
         if not finished:
             state["optimizer"] = net.optimizer_.state_dict()
             state["random"] = torch.get_rng_state()
+            state["best_scores"] = {
+                name: _plain(callback.best_score_)
+                for name, callback in net.callbacks_
+                if hasattr(callback, "best_score_")
+            }
             if torch.cuda.is_available():
                 state["random_cuda"] = torch.cuda.get_rng_state_all()
             if self.early_stopping is not None:
@@ -121,7 +127,6 @@ class Checkpoint(Callback):
             with contextlib.suppress(FileNotFoundError):
                 partial.unlink()
         self.written_ = time.monotonic()
-        self.took_ = self.written_ - began
 
 
 def _plain(value: Any) -> Any:

@@ -184,8 +184,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         skorch callbacks; fit works on a copy of them.
 
     checkpoint : path or None, default=None
-        Folder where fit keeps its state as epochs end, every half minute at
-        most, until it has ended. A fit of the same model to the same data that
+        Folder where fit keeps its state as epochs end, a minute apart
+        at least, until it has ended. A fit of the same model to the same data that
         was killed goes on from there, and ends with the same bits as one that
         was not. Needs an int as `random_state`. Callbacks begin afresh.
 
@@ -418,8 +418,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             raise ValueError("All sample weights are zero: there is nothing to train on.")
         if self.early_stopping and (not self.validation_fraction or len(rows) < 2):
             raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
-        self._check_seed()
-        self._check_ratio()
+        self._check_together()
         classes, codes = np.unique(y[rows], return_inverse=True)
         loss = check_loss(self.loss)
         if ages is not None:
@@ -619,27 +618,25 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         codes = np.searchsorted(np.unique(present), y).clip(0, len(balance) - 1)
         return weight * balance[codes]
 
-    def _check_seed(self):
-        if isinstance(self.random_state, Integral):
-            return
+    def _check_together(self):
+        if self.accelerate and self.sampling == "weighted":
+            raise ValueError(
+                "accelerate=True shares the batches of sampling='shuffle' only; with that the "
+                "weights count in the loss."
+            )
         for name, reason in (
-            (
-                "accelerate",
-                "the processes must agree on fresh weights and validation split",
-            ),
+            ("accelerate", "the processes must agree on fresh weights and validation split"),
             ("checkpoint", "a fit that goes on must begin as the one that was killed"),
         ):
-            if getattr(self, name):
+            if getattr(self, name) and not isinstance(self.random_state, Integral):
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} needs an int as random_state, not "
                     f"{self.random_state!r}: {reason}."
                 )
-
-    def _check_ratio(self):
-        if not isinstance(self.lr_ratio, dict):
-            return
-        for block, ratio in self.lr_ratio.items():
-            if block not in BLOCKS or not isinstance(ratio, int | float | np.number) or not 0 <= ratio < np.inf:
+        ratios = self.lr_ratio.items() if isinstance(self.lr_ratio, dict) else ()
+        for block, ratio in ratios:
+            good = isinstance(ratio, int | float | np.number) and 0 <= ratio < np.inf
+            if block not in BLOCKS or not good:
                 raise ValueError(
                     f"lr_ratio={self.lr_ratio!r} must give numbers >= 0 for blocks of "
                     f"{', '.join(BLOCKS)}; {block!r}: {ratio!r} is none."

@@ -108,9 +108,8 @@ def make_net(
     return kind(
         lambda: suffix,  # given the instance itself, skorch would train a copy
         criterion=lambda: criterion,
-        iterator_train__shuffle=True,
         iterator_train__collate_fn=_whole,
         iterator_valid__collate_fn=_whole,
         predict_nonlinearity=criterion.probabilities,
-        **options,
+        **{"iterator_train__shuffle": True} | options,
     )

@@ -14,11 +14,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import compute_sample_weight
 from skorch.callbacks import Callback
 
-from skage import VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 from skage.cache import FrozenPrefix
+from skage.classifier import _held_out
 from skage.images import ImageError
+from skage.net import Rows
 
 from .conftest import tiny_classifier, tiny_model
 
@@ -78,6 +81,157 @@ def test_learning_rate_is_divided_by_ten_after_epoch_ten_not_before(faces, label
     assert [row["lr"] for row in own.history_] == pytest.approx([1e-3, 5e-4, 2.5e-4])
 
 
+def held_out_of(faces, fraction):
+    """Which images random_state=0 holds out."""
+    random = np.random.RandomState(0)
+    random.randint(np.iinfo(np.int32).max)
+    return np.flatnonzero(_held_out(faces.target, fraction, random))
+
+
+def test_the_validation_split_has_every_age_alike():
+    ages = np.repeat([1, 5, 30, 80], [400, 200, 100, 10])
+    held_out = _held_out(ages, 0.1, np.random.RandomState(0))
+    assert [held_out[ages == age].sum() for age in (1, 5, 30, 80)] == [40, 20, 10, 1]
+    assert (held_out != _held_out(ages, 0.1, np.random.RandomState(1))).any()
+    assert _held_out(ages[:3], 0.01, np.random.RandomState(0)).sum() == 1
+    assert not _held_out(ages, 0.0, np.random.RandomState(0)).any()
+
+
+def test_an_ensemble_averages_its_networks(faces):
+    model = tiny_model(n_members=3, validation_fraction=0.25).fit(faces.data, faces.target)
+    classifier = model.classifier_
+    assert [row["member"] for row in classifier.history_] == [0, 0, 1, 1, 2, 2]
+    together = model.predict_dist(faces.data)
+    alone = []
+    for net in classifier.nets_:
+        member = copy.copy(classifier)
+        member.nets_, member._ready = [net], None
+        alone.append(member.predict_proba(faces.data))
+    assert together == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-4
+    single = tiny_model(validation_fraction=0.25).fit(faces.data, faces.target)
+    assert (alone[0] == single.predict_dist(faces.data)).all()
+
+
+def test_an_ensemble_passes_the_frozen_layers_once(faces, monkeypatch):
+    passed = []
+    original = FrozenPrefix.__call__
+    monkeypatch.setattr(
+        FrozenPrefix, "__call__", lambda self, x: passed.extend(x) or original(self, x)
+    )
+    model = tiny_model(n_members=3, max_epochs=1).fit(faces.data, faces.target)
+    assert len(passed) == len(faces.data)
+    model.predict(faces.data)
+    assert len(passed) == 2 * len(faces.data)
+
+
+def test_class_weights_are_weights_of_the_images(faces, labels):
+    def fit(sample_weight=None, **options):
+        classifier = tiny_classifier(validation_fraction=0.0, **options)
+        return classifier.fit(faces.data, labels, sample_weight).predict_proba(faces.data)
+
+    balanced = compute_sample_weight("balanced", labels)
+    assert (fit(class_weight="balanced") == fit(balanced)).all()
+    by_label = {"old": 3.0, "young": 1.0}
+    assert (fit(class_weight=by_label) == fit(np.where(labels == "old", 3.0, 1.0))).all()
+    assert (fit(class_weight="balanced") != fit()).any()
+
+
+def test_ages_weigh_the_same_where_that_is_asked_for(faces):
+    def fit(sample_weight=None, **options):
+        binner = AgeBinner(edges)
+        model = BinnedAgeRegressor(tiny_classifier(validation_fraction=0.0, **options), binner)
+        model.fit(faces.data, ages)
+        if sample_weight is not None:
+            classifier = clone(model.classifier).fit(
+                faces.data,
+                model.binner_.transform(ages),
+                sample_weight,
+                ages=ages,
+                bin_values=model.binner_.bin_values_,
+            )
+            return classifier.predict_proba(faces.data)
+        return model.predict_dist(faces.data)
+
+    edges, ages = [0, 20, 120], np.round(faces.target) // 8 * 8 + 0.4
+    expected = fit(compute_sample_weight("balanced", np.floor(ages)))
+    assert (fit(class_weight="balanced_ages") == expected).all()
+
+
+def test_balanced_ages_need_ages(faces, labels):
+    with pytest.raises(ValueError, match="'balanced_ages' needs ages"):
+        tiny_classifier(class_weight="balanced_ages").fit(faces.data, labels)
+
+
+def test_weighted_sampling_draws_by_weight(faces, labels, monkeypatch):
+    drawn = []
+    original = Rows.__getitems__
+
+    def noting(self, selection):
+        batch = original(self, selection)
+        drawn.append(batch[1])
+        return batch
+
+    monkeypatch.setattr(Rows, "__getitems__", noting)
+    weight = np.where(labels == "old", 9.0, 1.0)
+    options = {"sampling": "weighted", "max_epochs": 20, "validation_fraction": 0.0}
+    tiny_classifier(**options).fit(faces.data, labels, weight)
+    codes = np.concatenate([batch["codes"] for batch in drawn])
+    expected = weight[labels == "old"].sum() / weight.sum()
+    assert (codes == 0).mean() == pytest.approx(expected, abs=0.05)
+    assert all((batch["weight"] == 1).all() for batch in drawn)
+
+
+def test_sampling_by_weight_cannot_be_shared(faces, labels):
+    with pytest.raises(ValueError, match=r"accelerate=True .* sampling='shuffle'"):
+        tiny_classifier(accelerate=True, sampling="weighted").fit(faces.data, labels)
+
+
+def test_the_learning_rate_of_one_cycle_rises_and_falls(faces, labels):
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_begin(self, net, training=False, **kwargs):
+            if training:
+                seen.append(net.optimizer_.param_groups[-1]["lr"])
+
+    options = {"batch_size": 4, "max_epochs": 5, "validation_fraction": 0.0, "lr": 1e-3}
+    classifier = tiny_classifier(lr_schedule="one_cycle", callbacks=[Watch()], **options)
+    classifier.fit(faces.data, labels)
+    assert len(seen) == 50
+    assert seen[0] == pytest.approx(4e-5)
+    assert max(seen) == seen[10] == pytest.approx(1e-3)
+    assert (np.diff(seen[:11]) > 0).all()
+    assert (np.diff(seen[10:]) < 0).all()
+    assert 0 < seen[-1] < 1e-5
+    assert classifier.history_[0]["lr"] == seen[9]
+
+
+def test_learning_rates_of_blocks(faces, labels, vgg16_file):
+    def moved(**options):
+        options = {"trainable": "block4", "max_epochs": 1, "optimizer": "sgd"} | options
+        classifier = tiny_classifier(weights=vgg16_file, weight_decay=0.0, **options)
+        classifier.fit(faces.data, labels)
+        after, before = classifier.net_.module_.state_dict(), load_file(vgg16_file)
+        return [
+            (after[f"features.{i}.weight"] - before[f"features.{i}.weight"]).abs().sum().item()
+            for i in (17, 24)
+        ]
+
+    whole, slow = moved(), moved(lr_ratio=0.01)
+    assert slow == pytest.approx([0.01 * part for part in whole], rel=0.1)
+    assert moved(lr_ratio={"block4": 0.0, "block5": 1.0})[0] == 0
+    assert moved(lr_ratio={"block4": 0.0, "block5": 1.0})[1] > 0
+
+
+@pytest.mark.parametrize("ratio", [{"block6": 1}, {"block5": -1}, {"block5": "low"}])
+def test_wrong_learning_rates_of_blocks_are_refused(ratio, faces, labels):
+    with pytest.raises(
+        ValueError, match=r"lr_ratio=.* must give numbers >= 0 for blocks of block1"
+    ):
+        tiny_classifier(lr_ratio=ratio).fit(faces.data, labels)
+
+
 def test_history_has_losses_and_the_error_in_years(faces):
     history = tiny_model().fit(faces.data, faces.target).classifier_.history_
     assert [row["epoch"] for row in history] == [1, 2]
@@ -94,9 +248,7 @@ def test_validation_mae_is_that_of_the_held_out_images(faces):
     model = tiny_model(validation_fraction=0.25, max_epochs=1)
     model.fit(faces.data, faces.target)
     recorded = model.classifier_.history_[-1]["valid_mae"]
-    seed = np.random.RandomState(0)
-    seed.randint(np.iinfo(np.int32).max)
-    held_out = seed.permutation(40)[:10]
+    held_out = held_out_of(faces, 0.25)
     errors = np.abs(model.predict(faces.data[held_out]) - faces.target[held_out])
     assert recorded == pytest.approx(errors.mean(), rel=1e-4)
 
@@ -107,9 +259,7 @@ def test_early_stopping_takes_the_best_epoch(faces):
     errors = [row["valid_mae"] for row in history]
     assert len(history) < 60
     assert min(errors) in errors[-3:]
-    seed = np.random.RandomState(0)
-    seed.randint(np.iinfo(np.int32).max)
-    held_out = seed.permutation(40)[:10]
+    held_out = held_out_of(faces, 0.25)
     kept = np.abs(model.predict(faces.data[held_out]) - faces.target[held_out]).mean()
     assert kept == pytest.approx(min(errors), rel=1e-4)
 

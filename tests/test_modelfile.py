@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 import skage
 from skage import AgeBinner, BinnedAgeRegressor
+from skage.augment import Jitter
 
 from .conftest import tiny_model
 
@@ -19,6 +20,10 @@ from .conftest import tiny_model
         {"trainable": "block5", "precision": "float32"},
         {"trainable": "all"},
         {"n_components": 8},
+        {"n_members": 2, "trainable": "block5"},
+        {"backbone": "vgg11_bn", "test_augment": "mirror"},
+        {"test_augment": Jitter(2), "augment": Jitter(1), "crop": 0.9},
+        {"loss": {"cross_entropy": 1, "expectation_l1": 0.1}, "class_weight": {0: 1, 1: 2}},
         {"trainable": "block4", "dropout": 0.0, "hidden_layer_sizes": (4, 3)},
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torchvision.models import VGG16_Weights, vgg11, vgg16
+from torchvision.models import VGG16_Weights, get_model, vgg11, vgg16
 from torchvision.transforms.functional import normalize
 
 from skage import network
@@ -87,7 +87,7 @@ def test_what_is_no_vgg16_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"another architecture: features.0.weight has shape \(8"):
         network.build(3, weights=tmp_path / "thin.safetensors", **OPTIONS)
     torch.save(vgg11(weights=None).features.state_dict(prefix="features."), tmp_path / "vgg11.pth")
-    with pytest.raises(ValueError, match=r"another architecture: VGG16 has no layer features.11"):
+    with pytest.raises(ValueError, match=r"another architecture: vgg16 has no layer features.11"):
         network.build(3, weights=tmp_path / "vgg11.pth", **OPTIONS | {"trainable": "all"})
 
 
@@ -106,7 +106,7 @@ def test_imagenet_weights_on_disk_are_used(tmp_path, monkeypatch, vgg16_file):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(load_file(vgg16_file), tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth")
-    assert "features.0.weight" in network.load_weights("imagenet")
+    assert "features.0.weight" in network.load_weights("imagenet").tensors
 
 
 def test_a_row_does_not_depend_on_its_batch():
@@ -142,3 +142,31 @@ def test_fresh_layers_keep_the_scale_of_their_input():
     out = prefix(pixels)
     assert np.isfinite(out.numpy()).all()
     assert 0.05 < out.std() < 20
+
+
+@pytest.mark.parametrize("backbone", network.BACKBONES)
+@pytest.mark.parametrize("trainable", ["block3", "classifier"])
+def test_backbones_are_torchvisions(backbone, trainable, monkeypatch):
+    torch.manual_seed(0)
+    whole = get_model(backbone, weights=None, init_weights=False).features.eval()
+    for tensor in whole.state_dict().values():  # batch normalisation that does something
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.uniform_(0.5, 1.5)
+    state = whole.state_dict(prefix="features.")
+    monkeypatch.setattr(network, "_imagenet", lambda backbone: network.Weights(state))
+    options = OPTIONS | {"trainable": trainable, "weights": "imagenet", "backbone": backbone}
+    prefix, suffix = network.build(3, **options)
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    x = (pixels / 255 - torch.tensor(network.IMAGENET_MEAN)) / torch.tensor(network.IMAGENET_STD)
+    expected = suffix.classifier.eval()(whole(x.permute(0, 3, 1, 2)).flatten(1))
+    with torch.inference_mode():
+        assert torch.allclose(suffix.eval()(prefix(pixels)), expected, atol=1e-4)
+    n_convolutions = {"vgg11": 8, "vgg13": 10, "vgg16": 13, "vgg19": 16}[backbone.split("_")[0]]
+    convolutions = [m for part in (prefix, suffix) for m in part.modules() if is_convolution(m)]
+    assert len(convolutions) == n_convolutions
+    in_suffix = sum(map(is_convolution, suffix.modules()))
+    assert in_suffix == {8: 6, 10: 6, 13: 9, 16: 12}[n_convolutions] * (trainable == "block3")
+
+
+def is_convolution(module):
+    return isinstance(module, torch.nn.Conv2d)

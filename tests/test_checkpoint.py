@@ -1,0 +1,138 @@
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from skage import checkpoint
+from skage.augment import Jitter
+
+from .conftest import tiny_model
+
+OPTIONS = {
+    "augment": Jitter(1),
+    "max_epochs": 6,
+    "batch_size": 8,
+    "validation_fraction": 0.25,
+    "n_members": 2,
+}
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def every_epoch(monkeypatch):
+    monkeypatch.setattr(checkpoint, "_EVERY", 0.0)
+
+
+def kill_after(n_epochs, monkeypatch):
+    """Let a fit be cut off in the epoch after so many of all its networks."""
+    original, seen = checkpoint.Checkpoint.on_epoch_end, []
+
+    def counting(self, net, **kwargs):
+        if len(seen) == n_epochs:
+            raise Killed
+        seen.append(None)
+        original(self, net, **kwargs)
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "on_epoch_end", counting)
+
+
+@pytest.mark.parametrize("n_epochs", [0, 2, 6, 9])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_components": 8},
+        {"optimizer": "sgd", "lr_step": 2, "sampling": "weighted"},
+        {"early_stopping": 6, "lr_schedule": "one_cycle", "lr": 0.01},
+    ],
+)
+def test_a_fit_that_was_killed_ends_with_the_same_bits(
+    options, n_epochs, paths, faces, tmp_path, monkeypatch
+):
+    options = OPTIONS | options
+    whole = tiny_model(**options).fit(paths, faces.target)
+    model = tiny_model(checkpoint=tmp_path / "kept", **options)
+    with monkeypatch.context() as context:
+        kill_after(n_epochs, context)
+        with pytest.raises(Killed):
+            model.fit(paths, faces.target)
+    n_trained = []
+    original = checkpoint.Checkpoint.on_epoch_end
+    monkeypatch.setattr(
+        checkpoint.Checkpoint,
+        "on_epoch_end",
+        lambda self, net, **kwargs: (n_trained.append(1), original(self, net, **kwargs)),
+    )
+    model.fit(paths, faces.target)
+    assert len(n_trained) == 12 - n_epochs
+    assert (model.predict(paths) == whole.predict(paths)).all()
+    for net, expected in zip(model.classifier_.nets_, whole.classifier_.nets_, strict=True):
+        pairs = zip(net.module_.parameters(), expected.module_.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    untimed = [
+        [{k: v for k, v in row.items() if k != "dur"} for row in m.classifier_.history_]
+        for m in (model, whole)
+    ]
+    assert untimed[0] == untimed[1]
+    assert not list((tmp_path / "kept").iterdir())
+
+
+def test_a_fit_that_stopped_early_is_not_gone_on_with(paths, faces, tmp_path, monkeypatch):
+    options = OPTIONS | {"early_stopping": 1, "lr": 0.01, "max_epochs": 40, "n_members": 2}
+    whole = tiny_model(**options).fit(paths, faces.target)
+    n_first = sum(row["member"] == 0 for row in whole.classifier_.history_)
+    assert n_first < 40
+    model = tiny_model(checkpoint=tmp_path, **options)
+    with monkeypatch.context() as context:
+        kill_after(n_first - 1, context)  # the epoch that stops it is not counted
+        with pytest.raises(Killed):
+            model.fit(paths, faces.target)
+    model.fit(paths, faces.target)
+    assert (model.predict(paths) == whole.predict(paths)).all()
+
+
+@pytest.mark.parametrize("other", [{"lr": 1e-4}, {"random_state": 1}, {"max_epochs": 7}])
+def test_another_fit_does_not_take_it_up(other, paths, faces, tmp_path, monkeypatch):
+    options = OPTIONS | {"n_members": 1}
+    with monkeypatch.context() as context:
+        kill_after(3, context)
+        with pytest.raises(Killed):
+            tiny_model(checkpoint=tmp_path, **options).fit(paths, faces.target)
+    expected = tiny_model(**options | other).fit(paths, faces.target).predict(paths)
+    model = tiny_model(checkpoint=tmp_path, **options | other)
+    assert (model.fit(paths, faces.target).predict(paths) == expected).all()
+    assert len(list(tmp_path.iterdir())) == 1  # of the first
+
+
+def test_a_process_that_is_killed_leaves_whole_files(tmp_path):
+    code = f"""
+import numpy as np
+from skage import checkpoint
+from tests.conftest import tiny_classifier
+checkpoint._EVERY = 0.0
+rng = np.random.default_rng(0)
+X, y = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), np.arange(40) % 2
+print("begins", flush=True)
+tiny_classifier(max_epochs=10000, checkpoint={str(tmp_path)!r}, verbose=2).fit(X, y)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
+    ) as process:
+        for line in process.stdout:
+            if line.split()[:1] == ["20"]:
+                break
+        process.send_signal(signal.SIGKILL)
+    (kept,) = [path for path in tmp_path.iterdir() if path.suffix == ".training"]
+    assert len(torch.load(kept, weights_only=True)["history"]) >= 10
+
+
+def test_it_needs_a_seed(paths, faces, tmp_path):
+    model = tiny_model(checkpoint=tmp_path, random_state=np.random.RandomState(0))
+    with pytest.raises(ValueError, match=r"checkpoint=.* needs an int as random_state"):
+        model.fit(paths, faces.target)
