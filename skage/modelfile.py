@@ -11,11 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from . import dex
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
 from .losses import Criterion, check_loss
 from .net import restore_net
-from .network import build
+from .network import IMAGENET_STD, Part, build
 from .regressor import BinnedAgeRegressor
 
 _FORMAT = "skage model, format 1"
@@ -55,6 +56,10 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "image_size": classifier.image_size_,
     }
     parts = {"prefix": classifier.prefix_, "suffix": classifier.net_.module_}
+    first = classifier.prefix_ if classifier.prefix_ is not None else classifier.net_.module_
+    if not torch.allclose(first.std, 255 * torch.tensor(IMAGENET_STD)):
+        # A model of load_dex, which subtracts a mean of its own and divides by nothing.
+        header["dex_mean"] = first.mean.tolist()
     tensors = {
         f"{part}.{name}": tensor.contiguous()
         for part, module in parts.items()
@@ -123,18 +128,26 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     classifier.image_size_ = options["image_size"] = header["image_size"]
     classifier._ready = None
     criterion = Criterion(check_loss(options["loss"]), binner.bin_values_[classifier.classes_])
-    with torch.random.fork_rng(devices=[]):
-        prefix, suffix = build(
-            len(classifier.classes_) if criterion.regression is None else 1,
-            weights=None,
-            **{k: options[k] for k in ("trainable", "hidden_layer_sizes", "dropout", "image_size")},
-        )
-    for name, part in (("prefix", prefix), ("suffix", suffix)):
-        if part is not None:
-            start = f"{name}."
-            part.load_state_dict(
-                {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+    prefix: Part | None
+    if "dex_mean" in header:
+        named = {name.split(".", 1)[1]: tensor for name, tensor in tensors.items()}
+        prefix, suffix = dex.parts(named, header["dex_mean"])
+    else:
+        with torch.random.fork_rng(devices=[]):
+            prefix, suffix = build(
+                len(classifier.classes_) if criterion.regression is None else 1,
+                weights=None,
+                **{
+                    k: options[k]
+                    for k in ("trainable", "hidden_layer_sizes", "dropout", "image_size")
+                },
             )
+        for name, part in (("prefix", prefix), ("suffix", suffix)):
+            if part is not None:
+                start = f"{name}."
+                part.load_state_dict(
+                    {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+                )
     classifier.prefix_, classifier.net_ = prefix, restore_net(suffix, criterion)
     model = BinnedAgeRegressor(classifier, binner, decode=header["decode"])
     model.binner_, model.classifier_ = binner, classifier
