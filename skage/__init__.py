@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from . import datasets, displays, metrics, splits
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
+    from .dex import load_dex
     from .faces import FaceCropper
     from .modelfile import load
     from .regressor import BinnedAgeRegressor
@@ -22,6 +23,7 @@ __all__ = [
     "datasets",
     "displays",
     "load",
+    "load_dex",
     "metrics",
     "splits",
 ]
@@ -33,6 +35,7 @@ _HOME = {
     "FaceCropper": "faces",
     "VGG16Classifier": "classifier",
     "load": "modelfile",
+    "load_dex": "dex",
 }
 
 

@@ -693,7 +693,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0."
             )
-        if sizes and self.trainable == "head":
+        if sizes and self.trainable == "head" and self.weights is None:
             raise ValueError(
                 f"trainable='head' would leave the fresh hidden_layer_sizes={sizes} untrained. "
                 "Pass trainable='classifier', or hidden_layer_sizes=() or None."

@@ -26,7 +26,6 @@ BLOCKS = ("block1", "block2", "block3", "block4", "block5", "classifier")
 TRAINABLE = ("head", "classifier", "block5", "block4", "block3", "block2", "all")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_N_FEATURES = 512  # channels after block5
 # Matrix kernels round a row by how many stand beside it, so that a prediction
 # would depend, in its last bits, on its batch. Batches of one size do not.
 _ROWS = 32
@@ -110,7 +109,7 @@ class Weights:
 def build(
     n_outputs: int,
     *,
-    weights: str | os.PathLike | None,
+    weights: str | os.PathLike | Weights | None,
     trainable: str,
     hidden_layer_sizes: tuple[int, ...] | None,
     dropout: float,
@@ -144,7 +143,8 @@ def build(
     with torch.device("meta"):
         features = get_model(backbone, weights=None, init_weights=False).features
         side = min(7, image_size // 32)
-        sizes = [_N_FEATURES * (49 if hidden_layer_sizes is None else side**2)]
+        n_channels = [m.out_channels for m in features if isinstance(m, nn.Conv2d)][-1]
+        sizes = [n_channels * (49 if hidden_layer_sizes is None else side**2)]
         hidden = (4096, 4096) if hidden_layer_sizes is None else hidden_layer_sizes
         layers: list[nn.Module] = [] if hidden else [nn.Dropout(dropout)]
         for width in hidden:
@@ -172,7 +172,7 @@ def build(
         if uncovered[0].startswith("classifier"):
             way_out += ", or trainable='classifier'"
         raise ValueError(
-            f"trainable={trainable!r} freezes layers that weights={os.fspath(weights)!r} does not "
+            f"trainable={trainable!r} freezes layers that weights={weights!r} does not "
             f"cover ({shown}): they would stay random. {way_out}."
         )
     for prefix, module in (("features", features), ("classifier", classifier)):
@@ -181,7 +181,7 @@ def build(
     pretrained = layers_of & {n.rsplit(".", 1)[0] for n in reusable}
     if weights is not None:
         fresh = ", ".join(sorted(layers_of - pretrained))
-        logger.info("weights=%r; fresh layers: %s", os.fspath(weights), fresh)
+        logger.info("weights=%s; fresh layers: %s", weights, fresh or "none")
 
     whole = first == 0
     pooled_in_prefix = trainable in ("head", "classifier")
@@ -209,7 +209,7 @@ def build(
     return prefix_part.requires_grad_(False).eval(), suffix
 
 
-def load_weights(weights: str | os.PathLike, backbone: str = "vgg16") -> Weights:
+def load_weights(weights: str | os.PathLike | Weights, backbone: str = "vgg16") -> Weights:
     """Weights of "imagenet", of a .safetensors or torch file, or of a .skage model.
 
     Raises
@@ -219,6 +219,8 @@ def load_weights(weights: str | os.PathLike, backbone: str = "vgg16") -> Weights
     OSError
         If the ImageNet weights can neither be found nor downloaded.
     """
+    if isinstance(weights, Weights):
+        return weights
     if weights == "imagenet":
         return _imagenet(backbone)
     path = os.fspath(weights)
@@ -335,6 +337,8 @@ def _read_weights(path: str, mtime: int, size: int) -> Weights:
     try:
         if path.endswith(".skage"):
             return _of_model(path)
+        if path.endswith((".caffemodel", ".onnx")):
+            raise ValueError("Read it by skage.load_dex, save that, and pass the .skage file.")
         if path.endswith(".safetensors"):
             state: Any = load_file(path)
         else:

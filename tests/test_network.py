@@ -156,7 +156,7 @@ def test_backbones_are_torchvisions(backbone, trainable, monkeypatch):
     monkeypatch.setattr(network, "_imagenet", lambda backbone: network.Weights(state))
     options = OPTIONS | {"trainable": trainable, "weights": "imagenet", "backbone": backbone}
     prefix, suffix = network.build(3, **options)
-    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
     x = (pixels / 255 - torch.tensor(network.IMAGENET_MEAN)) / torch.tensor(network.IMAGENET_STD)
     expected = suffix.classifier.eval()(whole(x.permute(0, 3, 1, 2)).flatten(1))
     with torch.inference_mode():
