@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, displays, metrics, splits
+    from . import datasets, displays, metrics, presets, splits
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
     from .dex import load_dex
@@ -25,6 +25,7 @@ __all__ = [
     "load",
     "load_dex",
     "metrics",
+    "presets",
     "splits",
 ]
 

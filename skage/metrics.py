@@ -17,8 +17,10 @@ __all__ = [
     "cumulative_score",
     "cumulative_score_scorer",
     "epsilon_error",
+    "macro_mean_absolute_error",
     "mean_absolute_error",
     "neg_epsilon_error_scorer",
+    "neg_macro_mean_absolute_error_scorer",
     "neg_mean_absolute_error_scorer",
 ]
 
@@ -57,6 +59,47 @@ def cumulative_score(y_true, y_pred, threshold=5, *, sample_weight=None):
         raise ValueError(f"threshold={threshold} must be 0 years or more.")
     y_true, y_pred, weight = _check(y_true, y_pred, sample_weight)
     return float(np.average(np.abs(y_true - y_pred) <= threshold, weights=weight))
+
+
+def macro_mean_absolute_error(y_true, y_pred, *, width=1, sample_weight=None):
+    """Mean of the mean absolute errors of each year of age: AMAE.
+
+    A rare age counts as much as a frequent one (Baccianella, Esuli and Sebastiani,
+    "Evaluation Measures for Ordinal Regression", ISDA 2009).
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted ages in years.
+    width : float, default=1
+        Years that count as one age; 10 takes decades.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples within their age.
+
+    Returns
+    -------
+    error : float
+        In years.
+
+    Raises
+    ------
+    ValueError
+        If an age is no finite number, or `width` is not above 0.
+
+    Examples
+    --------
+    >>> from skage.metrics import macro_mean_absolute_error
+    >>> macro_mean_absolute_error([20, 20, 20, 60], [20, 20, 20, 68])
+    4.0
+    """
+    if width <= 0:
+        raise ValueError(f"width={width} must be above 0 years.")
+    y_true, y_pred, weight = _check(y_true, y_pred, sample_weight)
+    weight = np.ones(len(y_true)) if weight is None else weight
+    _, codes = np.unique(np.floor(y_true / width), return_inverse=True)
+    totals = np.bincount(codes, weight)
+    errors = np.bincount(codes, weight * np.abs(y_true - y_pred))
+    return float(np.mean(errors[totals > 0] / totals[totals > 0]))
 
 
 def epsilon_error(y_true, y_pred, y_std, *, sample_weight=None):
@@ -112,4 +155,7 @@ def _check(y_true, y_pred, sample_weight):
 
 neg_mean_absolute_error_scorer = make_scorer(mean_absolute_error, greater_is_better=False)
 cumulative_score_scorer = make_scorer(cumulative_score)
+neg_macro_mean_absolute_error_scorer = make_scorer(
+    macro_mean_absolute_error, greater_is_better=False
+)
 neg_epsilon_error_scorer = make_scorer(epsilon_error, greater_is_better=False)

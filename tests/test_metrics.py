@@ -44,6 +44,7 @@ def test_scorers_work_in_cross_validation():
             scoring={
                 "mae": metrics.neg_mean_absolute_error_scorer,
                 "cs5": metrics.cumulative_score_scorer,
+                "macro": metrics.neg_macro_mean_absolute_error_scorer,
                 "epsilon": metrics.neg_epsilon_error_scorer.set_score_request(y_std=True),
             },
             params={"y_std": votes},
@@ -51,3 +52,14 @@ def test_scorers_work_in_cross_validation():
     assert (found["test_mae"] < 0).all()
     assert ((found["test_cs5"] >= 0) & (found["test_cs5"] <= 1)).all()
     assert ((found["test_epsilon"] < 0) & (found["test_epsilon"] > -1)).all()
+
+
+def test_the_macro_average_counts_ages_alike():
+    true, predicted = [20.2, 20.8, 20.5, 61, 65], [21.2, 20.8, 20.5, 61, 60]
+    assert metrics.macro_mean_absolute_error(true, predicted) == pytest.approx((1 / 3 + 0 + 5) / 3)
+    by_decade = metrics.macro_mean_absolute_error(true, predicted, width=10)
+    assert by_decade == pytest.approx((1 / 3 + 2.5) / 2)
+    weighted = metrics.macro_mean_absolute_error(true, predicted, sample_weight=[2, 0, 0, 1, 0])
+    assert weighted == pytest.approx((1 + 0) / 2)
+    with pytest.raises(ValueError, match="width=0 must be above 0"):
+        metrics.macro_mean_absolute_error(true, predicted, width=0)

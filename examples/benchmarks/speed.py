@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import shutil
 import sqlite3
@@ -28,6 +27,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
+from folds import read_folds
 from joblib import parallel_config
 from memory import peak_memory
 from PIL import Image
@@ -38,7 +38,6 @@ from torch.utils.data import Dataset
 from torchvision.models import vgg16
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
-from skage.datasets import load_utkface
 from skage.hardware import resolve_precision
 
 GRID = {
@@ -179,12 +178,9 @@ def forward_seconds(pixels: np.ndarray, dtype: torch.dtype) -> float:
 
 def read_data(folder: Path, n_images: int) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Paths, ages and duplicate-safe folds of some of the images."""
-    faces = load_utkface(folder)
-    with open(folder / "table.csv", newline="") as file:
-        fold = {row["file"]: int(row["fold"]) for row in csv.DictReader(file)}
-    order = np.random.default_rng(0).permutation(len(faces.data))[:n_images]
-    paths = [faces.data[i] for i in order]
-    return paths, faces.target[order], np.array([fold[Path(path).name] for path in paths])
+    paths, ages, fold = read_folds(folder)
+    order = np.random.default_rng(0).permutation(len(paths))[:n_images]
+    return list(paths[order]), ages[order], fold[order]
 
 
 def decode(paths: list[str], size: int) -> np.ndarray:

@@ -1,0 +1,351 @@
+"""What each part of a recipe is worth on UTKFace: five folds, a table, a plot.
+
+    python examples/benchmarks/accuracy.py --data UTKFACE --weights vgg16_features.safetensors \
+        --scratch SCRATCH --plot accuracy.png
+
+Nothing is chosen by the fold that is reported: learning rate and weight decay of the
+frozen rows are searched within the other four, and rows that differ from "classifier"
+in one thing take them over. The rows that train convolutions have fixed settings;
+docs/benchmarks.md says where they come from.
+
+Each fit is written to --scratch as it ends, so that a run that was cut off goes on;
+--rows takes some rows only. All of them take many hours on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from earlier import earlier_attempt
+from folds import read_folds
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+
+from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage.augment import Jitter
+from skage.metrics import (
+    cumulative_score,
+    macro_mean_absolute_error,
+    mean_absolute_error,
+)
+
+N_BINS = (10, 20, 50, 101)
+GRID = {"classifier__lr": [0.01, 0.02, 0.04], "classifier__weight_decay": [0.005, 0.05, 0.2]}
+SIGMA = 4.0  # years, of Gaussian targets
+DECODINGS = ("mean", "median", "mode")
+
+
+@dataclass
+class Fit:
+    """A model that is fitted once a fold, and what is predicted with it.
+
+    Parameters
+    ----------
+    changes : dict
+        Parameters in which it differs from the base of its kind.
+    deep : bool
+        Whether the base trains convolutions.
+    n_members : tuple of int
+        Of an ensemble, so many networks of it make a row each.
+    mirror : bool
+        Whether the average with the mirror image makes rows too.
+    """
+
+    changes: dict[str, Any]
+    deep: bool = False
+    n_members: tuple[int, ...] = (1,)
+    mirror: bool = False
+
+
+def frozen_model(weights: str, cache: Path) -> BinnedAgeRegressor:
+    """Fresh dense layers on the frozen convolutions."""
+    classifier = VGG16Classifier(
+        weights=weights,
+        hidden_layer_sizes=(512,),
+        n_components=768,
+        batch_size=128,
+        max_epochs=20,
+        validation_fraction=0,
+        feature_cache=cache,
+        random_state=0,
+    )
+    return BinnedAgeRegressor(classifier, AgeBinner(50))
+
+
+def deep_model(weights: str, cache: Path, scratch: Path) -> BinnedAgeRegressor:
+    """Convolutions trained too."""
+    classifier = VGG16Classifier(
+        weights=weights,
+        trainable="block5",
+        image_size=112,
+        hidden_layer_sizes=(512,),
+        loss={"cross_entropy": 1, "expectation_l1": 0.1},
+        optimizer="adamw",
+        lr=3e-4,
+        lr_schedule="one_cycle",
+        weight_decay=0.05,
+        max_epochs=12,
+        validation_fraction=0,
+        checkpoint=scratch / "checkpoints",
+        feature_cache=cache,
+        random_state=0,
+    )
+    return BinnedAgeRegressor(classifier, AgeBinner(50, encoding="gaussian", sigma=SIGMA))
+
+
+def loss(**terms: float) -> dict[str, Any]:
+    return {"classifier__loss": terms}
+
+
+def target(encoding: str, sigma: float = SIGMA) -> dict[str, Any]:
+    return {"binner__encoding": encoding, "binner__sigma": sigma}
+
+
+VALIDATED = {"classifier__validation_fraction": 0.1, "classifier__early_stopping": 20}
+COPIES = Jitter(3)
+FITS: dict[str, Fit] = {
+    "head": Fit({"classifier__hidden_layer_sizes": ()}),
+    "classifier": Fit({}),
+    "all activations": Fit({"classifier__n_components": None}),
+    "Gaussian, 2 years": Fit(target("gaussian", 2.0)),
+    "Gaussian, 4 years": Fit(target("gaussian")),
+    "Gaussian, 6 years": Fit(target("gaussian", 6.0)),
+    "SORD, 2 years": Fit(target("sord", 2.0)),
+    "two-hot": Fit(target("two_hot")),
+    "cumulative": Fit(loss(cumulative=1)),
+    "ranked probability": Fit(loss(ranked_probability=1)),
+    "cross-entropy + 0.1 L1": Fit(loss(cross_entropy=1, expectation_l1=0.1)),
+    "cross-entropy + 0.1 L2": Fit(loss(cross_entropy=1, expectation_l2=0.1)),
+    "mean-variance": Fit(loss(cross_entropy=1, expectation_l2=0.2, variance=0.05)),
+    "Gaussian + 0.1 L1": Fit(target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)),
+    "regression, L1": Fit(loss(l1=1)),
+    "regression, L2": Fit(loss(l2=1)),
+    "balanced ages": Fit({"classifier__class_weight": "balanced_ages"}),
+    "balanced ages, sampled": Fit(
+        {"classifier__class_weight": "balanced_ages", "classifier__sampling": "weighted"}
+    ),
+    "ensemble": Fit(VALIDATED | {"classifier__n_members": 20}, n_members=(1, 5, 20)),
+    "ensemble, Gaussian": Fit(
+        VALIDATED | target("gaussian") | {"classifier__n_members": 20}, n_members=(1, 5, 20)
+    ),
+    **{
+        f"{n_bins} {strategy}": Fit({"binner__n_bins": n_bins, "binner__strategy": strategy})
+        for strategy in ("uniform", "balanced")
+        for n_bins in N_BINS
+    },
+    "block5, no copies": Fit({}, deep=True),
+    "block5": Fit({"classifier__augment": COPIES}, deep=True, mirror=True),
+    "block5, cross-entropy": Fit(
+        {"binner__encoding": "hard", "classifier__loss": "cross_entropy"}
+        | {"classifier__augment": COPIES},
+        deep=True,
+    ),
+    "block5, regression": Fit(
+        loss(l1=1) | {"classifier__augment": COPIES, "binner__encoding": "hard"}, deep=True
+    ),
+    "block4": Fit(
+        {"classifier__trainable": "block4", "classifier__augment": COPIES}, deep=True, mirror=True
+    ),
+    "ensemble, block5": Fit(
+        {"classifier__augment": COPIES, "classifier__n_members": 5},
+        deep=True,
+        n_members=(1, 5),
+        mirror=True,
+    ),
+    "frozen, copies": Fit(target("gaussian") | {"classifier__augment": Jitter(1)}, mirror=True),
+}
+
+
+class Benchmark:
+    """The fits of all folds, in files.
+
+    Parameters
+    ----------
+    data, scratch : Path
+    weights : str
+    """
+
+    def __init__(self, data: Path, weights: str, scratch: Path):
+        self.paths, self.ages, self.fold = read_folds(data)
+        self.weights, self.scratch = weights, scratch
+        self.cache = scratch / "cache"
+        (scratch / "fits").mkdir(parents=True, exist_ok=True)
+
+    def file(self, name: str, fold: int) -> Path:
+        return self.scratch / "fits" / f"{name.replace(' ', '_')}-{fold}.json"
+
+    def run(self, name: str, fold: int, make: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+        """What a fit gave, from its file if it has one."""
+        file = self.file(name, fold)
+        if not file.exists():
+            print(f"{name}, fold {fold} ...", end="", flush=True)
+            result = make(fold)
+            file.write_text(json.dumps(result))
+            print(f" {result.get('seconds', 0):.0f} s", flush=True)
+        return json.loads(file.read_text())
+
+    def searched(self, fold: int) -> dict[str, Any]:
+        """Learning rate and weight decay, by the next fold after training on the other three."""
+        train = np.flatnonzero(self.fold != fold)
+        is_valid = self.fold[train] == (fold + 1) % 5
+        search = GridSearchCV(
+            frozen_model(self.weights, self.cache).set_params(decode="median"),
+            GRID,
+            scoring="neg_mean_absolute_error",
+            cv=PredefinedSplit(np.where(is_valid, 0, -1)),
+            refit=False,
+        )
+        search.fit(self.paths[train], self.ages[train])
+        return search.best_params_
+
+    def fit(self, fit: Fit, fold: int) -> dict[str, Any]:
+        if fit.deep:
+            model = deep_model(self.weights, self.cache, self.scratch)
+        else:
+            model = frozen_model(self.weights, self.cache)
+            model.set_params(**self.run("search", fold, self.searched))
+        model = clone(model).set_params(**fit.changes)
+        train, test = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
+        start = time.perf_counter()
+        model.fit(self.paths[train], self.ages[train])
+        seconds = time.perf_counter() - start
+        n_trained = n_trainable(model.classifier_)
+        ages = {}
+        nets = model.classifier_.nets_
+        for n_members in fit.n_members:
+            for view in (None, "mirror") if fit.mirror else (None,):
+                model.classifier_.set_params(test_augment=view)
+                model.classifier_.nets_ = nets[:n_members]
+                model.classifier_._ready = None
+                distribution = model.predict_dist(self.paths[test])
+                for decode in DECODINGS:
+                    predicted = model.set_params(decode=decode).decode_dist(distribution)
+                    ages[variant(n_members, view, decode)] = predicted.tolist()
+        return {"seconds": seconds, "n_trained": n_trained, "ages": ages}
+
+    def constant(self, fold: int) -> dict[str, Any]:
+        median = float(np.median(self.ages[self.fold != fold]))
+        n_test = int((self.fold == fold).sum())
+        return {"seconds": 0.0, "n_trained": 0, "ages": {"": [median] * n_test}}
+
+    def earlier(self, fold: int) -> dict[str, Any]:
+        train, test = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
+        start = time.perf_counter()
+        data = self.paths, self.ages, train, test
+        ages, n_trained = earlier_attempt(*data, self.weights, self.cache)
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "n_trained": n_trained, "ages": {"": ages.tolist()}}
+
+
+def variant(n_members: int, view: str | None, decode: str) -> str:
+    networks = f"{n_members} networks, " if n_members > 1 else ""
+    return f"{networks}{'mirror image, ' if view else ''}{decode}"
+
+
+def n_trainable(classifier: VGG16Classifier) -> int:
+    """Parameters that one network trained."""
+    module = classifier.net_.module_
+    total = sum(parameter.numel() for parameter in module.parameters())
+    if classifier.n_components is not None:  # folded into the first dense layer since
+        folded = module.classifier[0] if classifier.hidden_layer_sizes else module.classifier[1]
+        total -= (folded.in_features - classifier.n_components) * folded.out_features
+    return total
+
+
+def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
+    """The rows of all fits that are there, as mean and standard error over the folds.
+
+    Returns the MAEs of the folds by the row's name.
+    """
+    print(f"\n| {'model':48} | MAE | CS@5 | AMAE | trained | s | folds |")
+    print(f"|{'-' * 50}|-----|------|------|---------|---|-------|")
+    maes = {}
+    for name in ("constant median", "the earlier attempt", *FITS):
+        files = {fold: benchmark.file(name, fold) for fold in range(5)}
+        results = {fold: json.loads(f.read_text()) for fold, f in files.items() if f.exists()}
+        for kind in next(iter(results.values()))["ages"] if results else ():
+            scores = np.array(
+                [
+                    score(benchmark.ages[benchmark.fold == fold], result["ages"][kind])
+                    for fold, result in results.items()
+                ]
+            )
+            row = f"{name}: {kind}" if kind else name
+            maes[row] = scores[:, 0]
+            n_folds = len(scores)
+            spread = scores.std(axis=0, ddof=n_folds > 1) / n_folds**0.5
+            cells = [
+                f"{mean:.{digits}f} ± {error:.{digits}f}"
+                for mean, error, digits in zip(scores.mean(axis=0), spread, (2, 3, 2), strict=True)
+            ]
+            seconds = np.mean([result["seconds"] for result in results.values()])
+            n_trained = next(iter(results.values()))["n_trained"] / 1e6
+            cells += [f"{n_trained:.2f} M", f"{seconds:.0f}", str(n_folds)]
+            print(f"| {row:48} | {' | '.join(cells)} |")
+    return maes
+
+
+def score(true: np.ndarray, predicted: list[float]) -> tuple[float, float, float]:
+    return (
+        mean_absolute_error(true, predicted),
+        cumulative_score(true, predicted),
+        macro_mean_absolute_error(true, predicted),
+    )
+
+
+def plot_bins(rows: dict[str, np.ndarray], path: Path) -> None:
+    """MAE by the number of bins, uniform and balanced, as the paper's own table has it."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for ax, decode in zip(axes, ("mean", "median"), strict=True):
+        for strategy, marker in (("uniform", "o"), ("balanced", "s")):
+            drawn = {k: rows.get(f"{k} {strategy}: {decode}") for k in N_BINS}
+            drawn = {k: maes for k, maes in drawn.items() if maes is not None and len(maes) > 1}
+            ax.errorbar(
+                list(drawn),
+                [maes.mean() for maes in drawn.values()],
+                [maes.std(ddof=1) / len(maes) ** 0.5 for maes in drawn.values()],
+                marker=marker,
+                capsize=3,
+                label=strategy,
+            )
+        ax.set(xscale="log", xticks=N_BINS, xlabel="bins", title=f"decoded by the {decode}")
+        ax.set_xticks([], minor=True)
+        ax.set_xticklabels(N_BINS)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("MAE, years (± standard error of 5 folds)")
+    axes[0].legend(title="bins", frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of UTKFace")
+    parser.add_argument("--weights", default="imagenet", help="VGG16's, at least its convolutions")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for what is computed")
+    parser.add_argument("--rows", nargs="*", choices=FITS, default=list(FITS), help="fits to run")
+    parser.add_argument("--plot", type=Path, help="where to draw the errors by bins")
+    options = parser.parse_args()
+
+    benchmark = Benchmark(options.data, options.weights, options.scratch)
+    for fold in range(5):
+        benchmark.run("constant median", fold, benchmark.constant)
+        benchmark.run("the earlier attempt", fold, benchmark.earlier)
+    for name in options.rows:
+        for fold in range(5):
+            benchmark.run(name, fold, partial(benchmark.fit, FITS[name]))
+    rows = print_table(benchmark)
+    if options.plot:
+        plot_bins(rows, options.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from skage import presets
+
+
+def test_dex_is_the_recipe_of_the_paper():
+    classifier = presets.dex().classifier
+    expected = {
+        "trainable": "all",
+        "image_size": 224,
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "dropout": 0.5,
+        "lr_step": 10,
+        "lr_gamma": 0.1,
+        "n_members": 20,
+        "validation_fraction": 0.1,
+    }
+    found = classifier.get_params(deep=False)
+    assert {name: found[name] for name in expected} == expected
+    assert classifier.crop * 256 == 224
+    assert classifier.augment.n_copies == 10
+    assert classifier.lr * classifier.lr_ratio == pytest.approx(1e-4)
+
+
+def test_dex_fits_and_has_a_bin_for_each_age(faces):
+    model = presets.dex(
+        weights=None,
+        image_size=32,
+        hidden_layer_sizes=(8,),
+        trainable="block5",
+        n_members=2,
+        max_epochs=2,
+        random_state=0,
+    )
+    model.classifier.augment.n_copies = 1
+    model.fit(faces.data, faces.target // 10 * 10)
+    assert (model.binner_.bin_values_ == np.arange(101)).all()
+    assert len(model.classifier_.history_) == 4
+    assert model.predict_dist(faces.data).shape == (40, 101)
+
+
+def test_a_parameter_takes_the_place_of_the_recipes():
+    assert presets.dex(lr=0.5).classifier.lr == 0.5
+    assert presets.dex(max_epochs=7).classifier.early_stopping == 7
+    with pytest.raises(TypeError, match="depth"):
+        presets.dex(depth=3)
