@@ -84,6 +84,7 @@ def demo(output: Path, seed: int) -> None:
 @click.argument("data", type=_DATA)
 @click.option("-o", "--output", type=_MODEL, default="age.skage", help="Model file to write.")
 @click.option("--weights", default="imagenet", help='"imagenet", "none", or a weights file.')
+@click.option("--backbone", default="vgg16", help='"vgg11" ... "vgg19", or each with "_bn".')
 @click.option("--trainable", default="classifier", help='From where to train: "head" ... "all".')
 @click.option(
     "--hidden",
@@ -96,11 +97,15 @@ def demo(output: Path, seed: int) -> None:
 @click.option("--bins", "n_bins", default=20, help="Number of age bins.")
 @click.option("--strategy", type=click.Choice(["balanced", "uniform"]), default="balanced")
 @click.option("--image-size", default=224, help="Side in pixels.")
+@click.option("--copies", default=0, help="Jittered copies of each training image.")
+@click.option("--mirror", is_flag=True, help="Predict the average with the mirror image.")
+@click.option("--members", default=1, help="Networks of an ensemble.")
 @click.option("--lr", default=2e-3, help="Learning rate of the first epoch.")
 @click.option("--weight-decay", default=0.2, help="L2 penalty.")
 @click.option("--batch-size", default=128)
 @click.option("--epochs", default=20, help="The learning rate falls by 10 every 10.")
 @click.option("--cache", default=None, help='Folder for activations, or "auto".')
+@click.option("--checkpoint", default=None, help="Folder from which a killed training goes on.")
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "skip"]),
@@ -121,19 +126,25 @@ def train(data: Path, output: Path, **options: Any) -> None:
         paths, ages = _read_table(data, options["path_column"], options["age_column"])
         _check_writable(output, data)
         from . import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+        from .augment import Jitter
 
         hidden = options["hidden"]
         classifier = VGG16Classifier(
             weights=None if options["weights"] == "none" else options["weights"],
+            backbone=options["backbone"],
             trainable=options["trainable"],
             hidden_layer_sizes=None if hidden == "vgg16" else _sizes(hidden),
             n_components=options["components"],
             image_size=options["image_size"],
+            augment=Jitter(options["copies"]) if options["copies"] else None,
+            test_augment="mirror" if options["mirror"] else None,
+            n_members=options["members"],
             lr=options["lr"],
             weight_decay=options["weight_decay"],
             batch_size=options["batch_size"],
             max_epochs=options["epochs"],
             feature_cache=options["cache"],
+            checkpoint=options["checkpoint"],
             on_error=options["on_error"],
             random_state=options["seed"],
             verbose=int(sys.stderr.isatty()),
@@ -150,7 +161,14 @@ def train(data: Path, output: Path, **options: Any) -> None:
 
 @main.command()
 @click.argument("data", type=_DATA)
-@click.option("-m", "--model", "model_path", type=_MODEL, default="age.skage", help="Model file.")
+@click.option(
+    "-m",
+    "--model",
+    "model_path",
+    type=_MODEL,
+    default="age.skage",
+    help="Model file; also an original DEX model (.caffemodel, .onnx).",
+)
 @click.option("-o", "--output", type=_MODEL, default="ages.csv", help="CSV to write.")
 @click.option(
     "--coverage",
@@ -183,9 +201,13 @@ def predict(
             paths, _ = _read_table(data, path_column, None)
         _check_writable(output, data)
         from .binning import tails
+        from .dex import load_dex
         from .modelfile import load
 
-        model = load(model_path)
+        if model_path.suffix in (".caffemodel", ".onnx"):
+            model = load_dex(model_path)
+        else:
+            model = load(model_path)
         model.classifier_.set_params(
             on_error="skip", feature_cache=cache, verbose=int(sys.stderr.isatty())
         )

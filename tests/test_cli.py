@@ -68,6 +68,17 @@ def test_train_then_predict(table, paths, tmp_path):
     assert len(read(ages)) == 1
 
 
+def test_trains_what_the_options_say(table, tmp_path):
+    options = ["--copies", 2, "--mirror", "--members", 2, "--backbone", "vgg11"]
+    options += ["--checkpoint", tmp_path / "kept"]
+    trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, *options)
+    assert trained.exit_code == 0, trained.output
+    found = skage.load(tmp_path / "age.skage").classifier_
+    assert (found.backbone, found.n_members, found.test_augment) == ("vgg11", 2, "mirror")
+    assert len(found.nets_) == 2
+    assert not list((tmp_path / "kept").iterdir())
+
+
 def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
     for i in range(20):
         name = f"{faces.target[i]:.0f}_0_0_201701101837263{i:02d}.jpg.chip.jpg"

@@ -71,3 +71,35 @@ def test_only_what_can_be_stored_safely_is_saved(tmp_path):
 def test_a_folder_that_is_missing_is_named(tmp_path, fitted):
     with pytest.raises(FileNotFoundError, match="cannot be written: there is no"):
         fitted.save(tmp_path / "missing" / "age.skage")
+
+
+@pytest.mark.parametrize("options", [{}, {"trainable": "block5", "n_members": 2}])
+def test_training_goes_on_from_a_model_file(faces, tmp_path, options):
+    model = tiny_model(4, **options).fit(faces.data, faces.target)
+    model.save(tmp_path / "real.skage")
+    options |= {"weights": tmp_path / "real.skage", "optimizer": "sgd", "n_members": 1}
+    options |= {"weight_decay": 0.0, "max_epochs": 1}
+    further = tiny_model(4, lr=1e-12, **options).fit(faces.data, faces.target)
+    model.classifier_.nets_, model.classifier_._ready = model.classifier_.nets_[:1], None
+    assert further.predict_dist(faces.data) == pytest.approx(
+        model.predict_dist(faces.data), abs=1e-5
+    )
+    other = tiny_model(3, lr=1e-12, **options).fit(faces.data, faces.target)  # fresh outputs
+    assert other.predict_dist(faces.data).shape == (40, 3)
+    first = next(iter(other.classifier_.net_.module_.classifier))
+    assert torch.equal(first.weight, next(iter(model.classifier_.net_.module_.classifier)).weight)
+
+
+def test_apparent_ages_on_top_of_real_ones(faces, tmp_path):
+    model = tiny_model(4).fit(faces.data, faces.target)
+    model.save(tmp_path / "real.skage")
+    apparent = tiny_model(4, weights=tmp_path / "real.skage", validation_fraction=0.25)
+    apparent.set_params(binner__encoding="gaussian")
+    apparent.fit(faces.data, faces.target + 2, age_std=np.full(40, 3.0))
+    assert apparent.predict(faces.data).shape == (40,)
+
+
+def test_a_model_of_another_backbone_is_no_weights(faces, tmp_path, fitted):
+    fitted.save(tmp_path / "real.skage")
+    with pytest.raises(ValueError, match=r"another architecture: vgg11 has no layer features"):
+        tiny_model(weights=tmp_path / "real.skage", backbone="vgg11").fit(faces.data, faces.target)
