@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
+from .convolution import Conv2d
+
 logger = logging.getLogger(__name__)
 
 BACKBONES = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
@@ -40,7 +42,6 @@ class Part(nn.Module):
 
     mean: Tensor
     std: Tensor
-    channels_last = True  # how convolutions lay out memory
     #: Which of BLOCKS each layer with weights is of, by the layer's name.
     blocks: Mapping[str, str] = {}
     #: Those of them that did not start at random.
@@ -70,8 +71,8 @@ class Part(nn.Module):
         elif x.dtype != self._dtype():
             x = x.to(self._dtype())
         if x.ndim == 4:
-            x = self._padded(x, 2).permute(0, 3, 1, 2)  # a view: memory stays channels-last
-            x = self.features(x if self.channels_last else x.contiguous())
+            # A view: memory stays channels-last.
+            x = self.features(self._padded(x, 2).permute(0, 3, 1, 2))
         if self.pool is not None:
             x = torch.flatten(self.pool(x), 1)
         if x.ndim == 4:
@@ -142,6 +143,9 @@ def build(
     known = Weights({}) if weights is None else load_weights(weights, backbone)
     with torch.device("meta"):
         features = get_model(backbone, weights=None, init_weights=False).features
+        for i, layer in enumerate(features):
+            if isinstance(layer, nn.Conv2d):
+                features[i] = Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
         side = min(7, image_size // 32)
         n_channels = [m.out_channels for m in features if isinstance(m, nn.Conv2d)][-1]
         sizes = [n_channels * (49 if hidden_layer_sizes is None else side**2)]

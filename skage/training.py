@@ -136,7 +136,6 @@ def train_suffix(
     with (
         _ctrl_c_raises(),
         one_thread(if_true=n_parameters <= _SMALL),
-        _training_layout(suffix, device, precision),
     ):
         net.fit(train, None)
     # The last steps of all come after the last loss.
@@ -146,19 +145,6 @@ def train_suffix(
     trained = restore_net(suffix, criterion)
     trained.history = net.history
     return trained
-
-
-@contextlib.contextmanager
-def _training_layout(suffix: Part, device: torch.device, precision: torch.dtype) -> Iterator[None]:
-    """Channels first in float32 on a CPU, whose backward passes are a tenth faster so."""
-    first = device.type == "cpu" and precision == torch.float32
-    suffix.channels_last = not first
-    suffix.to(memory_format=torch.contiguous_format if first else torch.channels_last)
-    try:
-        yield
-    finally:
-        suffix.channels_last = True
-        suffix.to(memory_format=torch.channels_last)
 
 
 @contextlib.contextmanager
