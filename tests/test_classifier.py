@@ -218,8 +218,8 @@ def test_learning_rates_of_blocks(faces, labels, vgg16_file):
             for i in (17, 24)
         ]
 
-    whole, slow = moved(), moved(lr_ratio=0.01)
-    assert slow == pytest.approx([0.01 * part for part in whole], rel=0.1)
+    whole, slow = moved(lr=0.1), moved(lr=0.1, lr_ratio=0.1)
+    assert slow == pytest.approx([0.1 * part for part in whole], rel=0.1)
     assert moved(lr_ratio={"block4": 0.0, "block5": 1.0})[0] == 0
     assert moved(lr_ratio={"block4": 0.0, "block5": 1.0})[1] > 0
 
