@@ -14,6 +14,8 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 
+from .network import Part, digest
+
 _EVERY = 60.0  # seconds at least between two writes
 
 
@@ -30,13 +32,13 @@ class FitFiles:
         self.folder = None if folder is None else Path(folder)
         self.files: list[Path] = []
 
-    def file(self, *facts: Any) -> Path | None:
-        """The file of a training that these facts tell from others."""
+    def file(self, suffix: Part, *facts: Any) -> Path | None:
+        """The file of a training that begins with `suffix`, and with these facts."""
         if self.folder is None:
             return None
         self.folder.mkdir(parents=True, exist_ok=True)
-        hasher = hashlib.blake2b(torch.get_rng_state().numpy().tobytes(), digest_size=16)
-        for fact in facts:
+        hasher = hashlib.blake2b(digest(suffix), digest_size=16)
+        for fact in (torch.get_rng_state().numpy(), *facts):
             is_array = isinstance(fact, np.ndarray)
             hasher.update(fact.tobytes() if is_array else repr(fact).encode())
         self.files.append(self.folder / f"{hasher.hexdigest()}.training")

@@ -36,7 +36,7 @@ from .hardware import resolve_device, resolve_precision
 from .images import ImageError, check_images, image_tags, summarise
 from .losses import Criterion, check_loss, needs_years
 from .net import Targets
-from .network import BACKBONES, BLOCKS, TRAINABLE, build, digest
+from .network import BACKBONES, BLOCKS, TRAINABLE, build
 from .parallel import make_accelerator
 from .projection import training_rows
 from .store import open_store
@@ -482,7 +482,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     is_valid,
                     criterion=criterion,
                     checkpoint=saved.file(
-                        digest(suffix),
+                        suffix,
                         *(b"".join(version.keys) for version in versions),
                         *vars(targets).values(),
                         is_valid,
