@@ -49,8 +49,8 @@ class Jitter(BaseEstimator):
 
     Notes
     -----
-    The defaults are those of the IJCV 2016 paper, which makes ten copies of each
-    image, after splitting them.
+    The ranges and the number of copies are as commonly quoted from DEX (IJCV 2016),
+    which makes them after the images are split; mirroring is an addition.
     """
 
     _parameter_constraints = {

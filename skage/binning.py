@@ -198,8 +198,9 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Notes
         -----
         "gaussian" is the normal distribution's mass between each bin's edges, the
-        tails beyond them counted to the end bins (HL-Gauss, Imani and White, ICML
-        2018; with bins of a year, DLDL, Gao et al., IEEE TIP 2017). "sord" is the
+        tails beyond them counted to the end bins; close to HL-Gauss (Imani and White,
+        ICML 2018) and, with bins of a year, to DLDL (Gao et al., IEEE TIP 2017), which
+        normalise in ways of their own. "sord" is the
         softmax of ``-abs(v - age) / sigma`` over the bins' values v (Diaz and
         Marathe, CVPR 2019). Ages beyond the outermost values are encoded as
         "two_hot" on the end bin.

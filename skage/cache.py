@@ -109,9 +109,10 @@ class FrozenPrefix:
     @property
     def label(self) -> str:
         """What a store says that these activations are."""
-        kinds = () if self.part is None else [type(layer) for layer in self.part.modules()]
-        counts = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
-        layers = [f"{kinds.count(kind)} {name}" for name, kind in counts if kind in kinds]
+        modules = [] if self.part is None else list(self.part.modules())
+        kinds = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
+        counts = [(sum(isinstance(m, kind) for m in modules), name) for name, kind in kinds]
+        layers = [f"{count} {name}" for count, name in counts if count]
         arithmetic = str(self.dtype).removeprefix("torch.")
         return ", ".join((f"{self.image_size} px", *(layers or ["pixels"]), arithmetic))
 

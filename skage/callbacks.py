@@ -48,37 +48,40 @@ class AgeError(Callback):
 
 
 class Schedule(Callback):
-    """Learning rates as multiples of the first ones.
+    """Learning rates as multiples of the first ones; the output layer's into the history.
 
     Parameters
     ----------
-    factor : callable
-        From the epochs gone, such as 1.5, to the multiple.
+    factor : callable or None
+        From the epochs gone, such as 1.5, to the multiple; None leaves them alone.
     """
 
-    def __init__(self, factor: Callable[[float], float]):
+    def __init__(self, factor: Callable[[float], float] | None):
         self.factor = factor
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        self.first_ = [group["lr"] for group in net.optimizer_.param_groups]
+        groups = net.optimizer_.param_groups
+        self.first_ = [group["lr"] for group in groups]
+        last = list(net.module_.parameters())[-1]
+        self.output_ = next(i for i, g in enumerate(groups) if any(p is last for p in g["params"]))
 
     def on_epoch_begin(self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any) -> None:
         self.batch_, self.n_batches_ = 0, -(-len(dataset_train) // net.batch_size)
 
     def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
-        if training:
+        if training and self.factor is not None:
             factor = self.factor(len(net.history) - 1 + self.batch_ / self.n_batches_)
             for group, first in zip(net.optimizer_.param_groups, self.first_, strict=True):
                 group["lr"] = factor * first
             self.batch_ += 1
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        net.history.record("lr", net.optimizer_.param_groups[-1]["lr"])
+        net.history.record("lr", net.optimizer_.param_groups[self.output_]["lr"])
 
 
-def step(every: int | None, gamma: float) -> Callable[[float], float]:
-    """Multiply by `gamma` after so many epochs, again and again (DEX, section 3.4)."""
-    return lambda epochs: gamma ** (int(epochs) // every) if every else 1.0
+def step(every: int, gamma: float) -> Callable[[float], float]:
+    """Multiply by `gamma` after so many epochs, again and again, as DEX."""
+    return lambda epochs: gamma ** (int(epochs) // every)
 
 
 def one_cycle(n_epochs: int) -> Callable[[float], float]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ class FitFiles:
         """The file of a training that begins with `suffix`, and with these facts."""
         if self.folder is None:
             return None
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise ValueError(f"checkpoint={os.fspath(self.folder)!r} is no folder.") from None
         hasher = hashlib.blake2b(digest(suffix), digest_size=16)
         for fact in (torch.get_rng_state().numpy(), *facts):
             is_array = isinstance(fact, np.ndarray)
@@ -53,8 +57,8 @@ class FitFiles:
 class Checkpoint(Callback):
     """Go on from the file if there is one, and write it as epochs end.
 
-    The last of the callbacks of ours, since others begin afresh when training
-    begins. Random generators are kept too, so that a training that was killed ends
+    The last of the callbacks, since others begin afresh when training begins.
+    Random generators are kept too, so that a training that was killed ends
     with the bits of one that was not.
 
     Parameters
@@ -71,9 +75,15 @@ class Checkpoint(Callback):
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self.written_ = time.monotonic()
         self.max_epochs_ = net.max_epochs
-        if not self.path.exists():
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
             return
-        state = torch.load(self.path, map_location=net.device, weights_only=True)
+        except Exception as error:  # it tells damage by errors of many kinds
+            warnings.warn(
+                f"{self.path} is damaged, so this training begins anew: {error!r}", stacklevel=2
+            )
+            return
         net.module_.load_state_dict(state["module"])
         net.history.extend(state["history"])
         net.max_epochs = 0 if state["finished"] else self.max_epochs_ - len(net.history)
@@ -84,9 +94,9 @@ class Checkpoint(Callback):
             vars(self.early_stopping).update(state["early_stopping"])
         for name, best in state["best_scores"].items():
             dict(net.callbacks_)[name].best_score_ = best
-        torch.set_rng_state(state["random"].cpu())
+        torch.set_rng_state(state["random"])
         if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([one.cpu() for one in state["random_cuda"]])
+            torch.cuda.set_rng_state_all(state["random_cuda"])
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         if time.monotonic() - self.written_ > _EVERY:
@@ -123,7 +133,10 @@ class Checkpoint(Callback):
                 }
         partial = self.path.with_suffix(f".{os.getpid()}")
         try:
-            torch.save(state, partial)
+            with open(partial, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
             partial.replace(self.path)
         finally:
             with contextlib.suppress(FileNotFoundError):

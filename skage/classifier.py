@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from .ages import check_ages
 from .augment import Jitter, views
 from .cache import (
     ActivationPool,
@@ -75,8 +76,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         .safetensors or torch file with torchvision's names, which may cover
         only the convolutions; None starts from He's random initialisation.
         The output layer is fresh. A .skage file, as a fitted model's `save`
-        writes it, gives all layers whose shapes fit, the output layer too:
-        to go on from real to apparent ages, for instance.
+        writes it, gives all layers whose shapes fit, and the output layer if
+        the bins stand for the same ages: to go on from real to apparent ages,
+        for instance. Of an ensemble it gives the first network.
 
     backbone : {"vgg11", "vgg13", "vgg16", "vgg19", and each with "_bn"}, default="vgg16"
         The network, as torchvision has it; "_bn" are those with batch
@@ -105,7 +107,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         "expectation_l1", "expectation_l2", "variance", "ranked_probability"; or
         several with weights, as ``{"cross_entropy": 1, "expectation_l1": 0.1}``.
         "l1" or "l2" regresses the age directly: the network has one output,
-        and its probabilities are those of the two bins beside that age.
+        and its probabilities are those of the two bins beside that age, whose
+        mean it is. Ages beyond the outermost bins' values are predicted as
+        those, so let the bins be many.
 
     dropout : float, default=0.5
         Before the output layer, and after each hidden layer.
@@ -134,10 +138,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         Learning rate of the first epoch; with "one_cycle" the highest.
 
     lr_ratio : float or dict, default=1.0
-        Learning rate of the layers that start from pretrained weights, as a
-        share of `lr`. A dict gives the shares of blocks, pretrained or not, as
-        ``{"block4": 0.1, "block5": 0.3}``; there are "block1" to "block5" and
-        "classifier", and those not named have 1.
+        Learning rate of the layers that start from pretrained weights, but for
+        the output layer, as a share of `lr`. A dict gives the shares of blocks,
+        pretrained or not, as ``{"block4": 0.1, "block5": 0.3}``; there are
+        "block1" to "block5" and "classifier". Those not named have 1, those not
+        trained none.
 
     weight_decay : float, default=5e-4
         L2 penalty (decoupled with "adamw").
@@ -151,9 +156,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     batch_size : int, default=64
 
     class_weight : {"balanced", "balanced_ages"}, dict or None, default=None
-        Weights of the labels, by which `sample_weight` is multiplied. "balanced"
-        gives every label the same sum of weights; "balanced_ages" every year of
-        age, within BinnedAgeRegressor.
+        Weights of the labels, by which `sample_weight` is multiplied; those not
+        named weigh 1. "balanced" gives every label the same sum of weights;
+        "balanced_ages" every year of age, within BinnedAgeRegressor.
 
     sampling : {"shuffle", "weighted"}, default="shuffle"
         An epoch takes every training image once, and weights count in the
@@ -167,7 +172,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     lr_step : int, default=10
         With "step" the learning rate is multiplied by `lr_gamma` every so many
-        epochs, first after epoch `lr_step`. None keeps it constant.
+        epochs, first after epoch `lr_step`. None keeps it, or leaves it to a
+        scheduler among the `callbacks`.
 
     lr_gamma : float, default=0.1
 
@@ -187,7 +193,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         Folder where fit keeps its state as epochs end, a minute apart
         at least, until it has ended. A fit of the same model to the same data that
         was killed goes on from there, and ends with the same bits as one that
-        was not. Needs an int as `random_state`. Callbacks begin afresh.
+        was not. Needs an int as `random_state`, and neither `callbacks` nor
+        `accelerate`, whose states are not kept.
 
     accelerate : bool, default=False
         Train in all processes that `accelerate launch` or `torchrun` started,
@@ -410,14 +417,22 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         if (ages is None) != (bin_values is None):
             raise ValueError("ages and bin_values go together: give both or neither.")
         if ages is not None:
-            ages = np.asarray(ages, np.float32)
+            ages = check_ages(ages).astype(np.float32)
             check_consistent_length(y, ages)
+        for name, given in (("bin_values", bin_values), ("distributions", distributions)):
+            if given is None:
+                continue
+            n_bins = np.shape(given)[-1]
+            if y.dtype.kind not in "iu" or not 0 <= y.min() <= y.max() < n_bins:
+                raise ValueError(
+                    f"{name} has {n_bins} bins, so the labels must be whole numbers from 0 to "
+                    f"{n_bins - 1}; they are {np.unique(y)}."
+                )
         weight = self._weights(sample_weight, y, ages)
         rows = np.flatnonzero(weight)
         if not len(rows):
             raise ValueError("All sample weights are zero: there is nothing to train on.")
-        if self.early_stopping and (not self.validation_fraction or len(rows) < 2):
-            raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
+        self._check_early_stopping(len(rows))
         self._check_together()
         classes, codes = np.unique(y[rows], return_inverse=True)
         loss = check_loss(self.loss)
@@ -425,14 +440,23 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             bin_values = np.asarray(bin_values)[classes]
         elif needs_years(loss):
             raise ValueError(
-                f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, or "
-                "pass ages and bin_values to fit."
+                f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, "
+                "itself rather than in a pipeline (FaceCropper may stand before both), or pass "
+                "ages and bin_values to fit."
             )
+        criterion = Criterion(loss, bin_values)
         if distributions is not None:
+            if criterion.regression is not None:
+                raise ValueError(
+                    f"loss={self.loss!r} regresses the age itself and learns no distributions: "
+                    "leave out age_std, and give the binner encoding='hard'."
+                )
             distributions = np.asarray(distributions, np.float32)[:, classes]
             check_consistent_length(y, distributions)
-            distributions /= distributions.sum(axis=1, keepdims=True)
-        criterion = Criterion(loss, bin_values)
+            totals = distributions.sum(axis=1, keepdims=True)
+            if not (totals[rows] > 0).all():
+                raise ValueError("A distribution has no probability on any label that is there.")
+            distributions /= np.where(totals > 0, totals, 1)
         device = resolve_device(self.device)
         accelerator = None
         if self.accelerate:
@@ -448,11 +472,12 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             _deterministic(),
             self._open_store() as store,
         ):
-            prefix, suffix = self._build(n_outputs, random_state)
+            prefix, suffix = self._build(n_outputs, bin_values, random_state)
             frozen = self._frozen(prefix, self.image_size, device, precision)
             pool = shared_pool(frozen, store) or ActivationPool()
             versions = self._collect(images, rows, frozen, store, pool)
             read, errors = versions[0].positions, versions[0].errors
+            self._check_early_stopping(len(read))
             targets = Targets(
                 codes[np.isin(rows, read)].astype(np.int64),
                 (weight[read] / weight[read].mean()).astype(np.float32),
@@ -465,7 +490,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             nets = []
             for member in range(self.n_members):
                 if member:
-                    suffix = self._build(n_outputs, random_state)[1]
+                    suffix = self._build(n_outputs, bin_values, random_state)[1]
                 is_valid = _held_out(
                     targets.codes if ages is None else targets.ages,
                     self.validation_fraction,
@@ -488,6 +513,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                         is_valid,
                         self.n_components,
                         self.loss,
+                        bin_values,
                         options,
                         precision,
                     ),
@@ -610,19 +636,30 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             y = np.floor(ages)
         if self.class_weight is None:
             return weight
-        named = isinstance(self.class_weight, str)
-        present = y[weight > 0]
-        balance = compute_class_weight(
-            "balanced" if named else self.class_weight, classes=np.unique(present), y=present
-        )
-        codes = np.searchsorted(np.unique(present), y).clip(0, len(balance) - 1)
+        present = np.unique(y[weight > 0])
+        if isinstance(self.class_weight, dict):
+            balance = np.array([self.class_weight.get(label, 1.0) for label in present])
+            if not (np.isfinite(balance).all() and (balance >= 0).all()):
+                raise ValueError(f"class_weight={self.class_weight!r} must hold numbers >= 0.")
+        else:
+            balance = compute_class_weight("balanced", classes=present, y=y[weight > 0])
+        codes = np.searchsorted(present, y).clip(0, len(present) - 1)
         return weight * balance[codes]
+
+    def _check_early_stopping(self, n_images):
+        if self.early_stopping and (not self.validation_fraction or n_images < 2):
+            raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
 
     def _check_together(self):
         if self.accelerate and self.sampling == "weighted":
             raise ValueError(
                 "accelerate=True shares the batches of sampling='shuffle' only; with that the "
                 "weights count in the loss."
+            )
+        if self.checkpoint is not None and (self.callbacks or self.accelerate):
+            raise ValueError(
+                "checkpoint keeps the state of one process without callbacks: leave out "
+                f"{'callbacks' if self.callbacks else 'accelerate'}, or pass checkpoint=None."
             )
         for name, reason in (
             ("accelerate", "the processes must agree on fresh weights and validation split"),
@@ -642,7 +679,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     f"{', '.join(BLOCKS)}; {block!r}: {ratio!r} is none."
                 )
 
-    def _build(self, n_outputs, random_state):
+    def _build(self, n_outputs, bin_values, random_state):
         """A prefix, and a suffix with fresh layers; torch's generator is seeded."""
         torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
         return build(
@@ -653,6 +690,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             hidden_layer_sizes=self._check_layers(),
             dropout=self.dropout,
             image_size=self.image_size,
+            bin_values=bin_values,
             n_components=self.n_components,
         )
 
@@ -715,7 +753,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     def _get_ready(self):
         """The fitted network on its device; made on first use, left out of pickles."""
-        if self._ready is not None and self._ready[0] == (self.device, self.precision):
+        if self._ready is not None and self._ready[0] == self._ready_for():
             return self._ready[1]
         try:
             device = resolve_device(self.device)
@@ -731,8 +769,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         if device.type != "cpu":
             suffixes = copy.deepcopy(suffixes)
         ready = frozen, [suffix.to(device) for suffix in suffixes], device
-        self._ready: tuple | None = ((self.device, self.precision), ready)
+        self._ready: tuple | None = (self._ready_for(), ready)
         return ready
+
+    def _ready_for(self):
+        return self.device, self.precision, len(self.nets_)
 
     def __getstate__(self):
         state = super().__getstate__()

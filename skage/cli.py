@@ -96,6 +96,16 @@ def demo(output: Path, seed: int) -> None:
 )
 @click.option("--bins", "n_bins", default=20, help="Number of age bins.")
 @click.option("--strategy", type=click.Choice(["balanced", "uniform"]), default="balanced")
+@click.option(
+    "--encoding",
+    type=click.Choice(["hard", "gaussian", "sord", "two_hot"]),
+    default="hard",
+    help="What is learned of an age.",
+)
+@click.option("--sigma", default=3.0, help='Years, of "gaussian" and "sord".')
+@click.option("--loss", default="cross_entropy", help='A term of skage.losses; "l1" regresses.')
+@click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), default="sgd")
+@click.option("--schedule", type=click.Choice(["step", "one_cycle"]), default="step")
 @click.option("--image-size", default=224, help="Side in pixels.")
 @click.option("--copies", default=0, help="Jittered copies of each training image.")
 @click.option("--mirror", is_flag=True, help="Predict the average with the mirror image.")
@@ -139,6 +149,9 @@ def train(data: Path, output: Path, **options: Any) -> None:
             augment=Jitter(options["copies"]) if options["copies"] else None,
             test_augment="mirror" if options["mirror"] else None,
             n_members=options["members"],
+            loss=options["loss"],
+            optimizer=options["optimizer"],
+            lr_schedule=options["schedule"],
             lr=options["lr"],
             weight_decay=options["weight_decay"],
             batch_size=options["batch_size"],
@@ -149,12 +162,18 @@ def train(data: Path, output: Path, **options: Any) -> None:
             random_state=options["seed"],
             verbose=int(sys.stderr.isatty()),
         )
-        binner = AgeBinner(options["n_bins"], strategy=options["strategy"])
+        binner = AgeBinner(
+            options["n_bins"],
+            strategy=options["strategy"],
+            encoding=options["encoding"],
+            sigma=options["sigma"],
+        )
         images = _cropped(paths, options["image_size"], **options)
         model = BinnedAgeRegressor(classifier, binner).fit(images, ages)
         model.save(output)
-    last = model.classifier_.history_[-1]
-    held_out = f"; validation MAE {last['valid_mae']:.2f} years" if "valid_mae" in last else ""
+    history = model.classifier_.history_
+    last = [row["valid_mae"] for row in history if row["epoch"] == options["epochs"]]
+    held_out = f"; validation MAE {sum(last) / len(last):.2f} years" if last else ""
     n_read = len(paths) - model.classifier_.n_skipped_
     click.echo(f"Trained on {n_read} images{held_out}. Model: {output}")
 

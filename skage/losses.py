@@ -45,9 +45,9 @@ class Goal:
 def cross_entropy(log_p: Tensor, goal: Goal, values: Tensor | None) -> Tensor:
     """-sum_k t_k log p_k.
 
-    DEX (Rothe et al., IJCV 2016, section 3.2) with hard targets; label distribution
-    learning (DLDL: Gao et al., IEEE TIP 2017, up to a constant), HL-Gauss (Imani and
-    White, ICML 2018) and SORD (Diaz and Marathe, CVPR 2019) with soft ones.
+    DEX (Rothe et al., ICCVW 2015) with hard targets; with soft ones as in label
+    distribution learning (DLDL: Gao et al., IEEE TIP 2017, up to a constant), HL-Gauss
+    (Imani and White, ICML 2018) and SORD (Diaz and Marathe, CVPR 2019).
     """
     if goal.distribution is None:
         return nn.functional.nll_loss(log_p, goal.codes, reduction="none")
@@ -92,7 +92,7 @@ def cumulative(log_p: Tensor, goal: Goal, values: Tensor | None) -> Tensor:
     below = log_p.logcumsumexp(dim=1)[:, :-1].clamp(max=-1e-7)
     above = log_p.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:].clamp(max=-1e-7)
     t = goal.spread(log_p.shape[1]).cumsum(dim=1)[:, :-1]
-    return -(t * below + (1 - t) * above).mean(dim=1)
+    return -(t * below + (1 - t) * above).sum(dim=1) / max(t.shape[1], 1)
 
 
 Term = Callable[[Tensor, Goal, Any], Tensor]

@@ -24,10 +24,8 @@ _FORMAT = "skage model, format 1"
 # What belongs to the machine or the training run, rather than to the model.
 _NOT_STORED = (
     "accelerate",
-    "augment",
     "callbacks",
     "checkpoint",
-    "class_weight",
     "feature_cache",
     "device",
     "n_jobs",
@@ -53,8 +51,11 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     parameters = classifier.get_params(deep=False)
     if not isinstance(classifier.optimizer, str):
         parameters["optimizer"] = "sgd"  # a class cannot be stored, and training is over
-    if isinstance(classifier.test_augment, Jitter):
-        parameters["test_augment"] = classifier.test_augment.get_params()
+    for name in ("augment", "test_augment"):
+        if isinstance(parameters[name], Jitter):
+            parameters[name] = parameters[name].get_params()
+    if isinstance(classifier.class_weight, dict):  # JSON's keys are texts
+        parameters["class_weight"] = list(classifier.class_weight.items())
     if isinstance(classifier.random_state, np.random.RandomState):
         parameters["random_state"] = None
     header = {
@@ -65,6 +66,7 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "classifier": {k: _plain(v) for k, v in parameters.items() if k not in _NOT_STORED},
         "classes": classifier.classes_.tolist(),
         "history": [{k: _plain(v) for k, v in row.items()} for row in classifier.history_],
+        "n_networks": len(classifier.nets_),
         "n_skipped": classifier.n_skipped_,
         "image_size": classifier.image_size_,
     }
@@ -136,8 +138,11 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     options = dict(header["classifier"])
     if options["hidden_layer_sizes"] is not None:
         options["hidden_layer_sizes"] = tuple(options["hidden_layer_sizes"])
-    if isinstance(options["test_augment"], dict):
-        options["test_augment"] = Jitter(**options["test_augment"])
+    for name in ("augment", "test_augment"):
+        if isinstance(options[name], dict):
+            options[name] = Jitter(**options[name])
+    if isinstance(options["class_weight"], list):
+        options["class_weight"] = dict(options["class_weight"])
     classifier = VGG16Classifier(**options)
     classifier.classes_ = np.array(header["classes"])
     classifier.history_ = header["history"]
@@ -145,8 +150,8 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     classifier.image_size_ = options["image_size"] = header["image_size"]
     classifier._ready = None
     criterion = Criterion(check_loss(options["loss"]), binner.bin_values_[classifier.classes_])
-    many = classifier.n_members > 1
-    names = [f"suffix.{member}" if many else "suffix" for member in range(classifier.n_members)]
+    n_networks = header["n_networks"]
+    names = [f"suffix.{i}" for i in range(n_networks)] if n_networks > 1 else ["suffix"]
     classifier.nets_ = []
     for name in names:
         with torch.random.fork_rng(devices=[]):

@@ -44,7 +44,7 @@ class Part(nn.Module):
     std: Tensor
     #: Which of BLOCKS each layer with weights is of, by the layer's name.
     blocks: Mapping[str, str] = {}
-    #: Those of them that did not start at random.
+    #: Those of them that did not start at random, without the output layer.
     pretrained: frozenset[str] = frozenset()
 
     def __init__(
@@ -97,14 +97,15 @@ class Weights:
     tensors : dict of str to Tensor
     mean, std : tuples of 3 floats
         By which pixels in [0, 1] are normalised, RGB.
-    whole : bool
-        Whether it is an age estimator, so that its dense layers count too.
+    bin_values : list of float or None
+        Ages in years that the outputs stand for, of an age estimator: then its dense
+        layers count too.
     """
 
     tensors: Mapping[str, Tensor]
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    whole: bool = False
+    bin_values: Sequence[float] | None = None
 
 
 def build(
@@ -116,12 +117,13 @@ def build(
     dropout: float,
     image_size: int,
     backbone: str = "vgg16",
+    bin_values: Sequence[float] | None = None,
     n_components: int | None = None,
 ) -> tuple[Part | None, Part]:
     """Build a VGG network for `n_outputs` classes, cut at its first trainable layer.
 
     Fresh layers draw from torch's global generator: seed it first. The output
-    layer is fresh, unless `weights` are a .skage file of as many outputs. With
+    layer is fresh, unless `weights` are of a model with the same `bin_values`. With
     `n_components` the suffix takes so many numbers an image in place of the
     prefix's activations.
 
@@ -167,9 +169,15 @@ def build(
         classifier[i] = nn.Linear(n_components, widths[i], device="meta")
     frozen = {name for name, _ in features[:first].named_parameters(prefix="features")}
     frozen |= {n for n, _ in classifier[:hidden_frozen].named_parameters(prefix="classifier")}
-    reusable = _reusable(
-        known, features, classifier, backbone, fresh_hidden=hidden_layer_sizes is not None
-    )
+    dense = classifier.state_dict(prefix="classifier.")
+    if known.bin_values is None:
+        dense = {} if hidden_layer_sizes is not None else _hidden(classifier)
+    elif bin_values is None or not np.array_equal(known.bin_values, bin_values):
+        dense = _hidden(classifier)
+    if known.bin_values is not None:  # a layer of another width is another layer
+        shapes = {name: tensor.shape for name, tensor in known.tensors.items()}
+        dense = {n: t for n, t in dense.items() if n in shapes and shapes[n] == t.shape}
+    reusable = _reusable(known, features.state_dict(prefix="features.") | dense, backbone)
     if weights is not None and (uncovered := sorted(frozen - reusable.keys())):
         shown = f"{', '.join(uncovered[:4])}{', ...' if len(uncovered) > 4 else ''}"
         way_out = "Pass weights that cover them"
@@ -198,7 +206,7 @@ def build(
         std=known.std,
     ).to(memory_format=torch.channels_last)
     own = {name.rsplit(".", 1)[0] for name, _ in suffix.named_parameters()}
-    suffix.pretrained = frozenset(own & pretrained)
+    suffix.pretrained = frozenset(own & pretrained) - {f"classifier.{len(classifier) - 1}"}
     suffix.blocks = {layer: _block(layer, starts) for layer in sorted(own)}
     if whole:
         return None, suffix
@@ -266,25 +274,16 @@ def _parameters(features: nn.Module, classifier: nn.Module) -> dict[str, nn.Para
     )
 
 
-def _reusable(
-    known: Weights,
-    features: nn.Module,
-    classifier: nn.Sequential,
-    backbone: str,
-    fresh_hidden: bool,
-) -> dict[str, Tensor]:
+def _hidden(classifier: nn.Sequential) -> dict[str, Tensor]:
+    return classifier[:-1].state_dict(prefix="classifier.")
+
+
+def _reusable(known: Weights, wanted: Mapping[str, Tensor], backbone: str) -> dict[str, Tensor]:
     """The tensors of a weights file that the network takes over."""
-    wanted = features.state_dict(prefix="features.")
     if foreign := sorted(k for k in known.tensors if k[:9] == "features." and k not in wanted):
         raise ValueError(
             f"The weights are of another architecture: {backbone} has no layer {foreign[0]}."
         )
-    dense = classifier.state_dict(prefix="classifier.")
-    if known.whole:  # a layer of another width is another layer
-        shapes = {name: tensor.shape for name, tensor in known.tensors.items()}
-        wanted |= {n: t for n, t in dense.items() if n in shapes and shapes[n] == t.shape}
-    elif not fresh_hidden:
-        wanted |= classifier[:-1].state_dict(prefix="classifier.")
     reusable = {}
     for name, tensor in wanted.items():
         if name in known.tensors:
@@ -375,4 +374,5 @@ def _of_model(path: str) -> Weights:
             if not re.match(r"suffix\.[1-9]", name)
         }
         tensors = {name: file.get_tensor(stored) for name, stored in names.items()}
-    return Weights(tensors, tuple(header["mean"]), tuple(header["std"]), whole=True)
+    values = np.asarray(header["bin_values"])[header["classes"]].tolist()
+    return Weights(tensors, tuple(header["mean"]), tuple(header["std"]), values)

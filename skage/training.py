@@ -99,8 +99,11 @@ def train_suffix(
     if criterion.values is not None and in_years:
         values = criterion.values.double().numpy()
         own.append(("age_error", AgeError(values, criterion.probabilities)))
-    cycle = lr_schedule == "one_cycle"
-    factor = one_cycle(max_epochs) if cycle else step(lr_step, lr_gamma)
+    factor = None  # a scheduler among the user's callbacks may set the rates
+    if lr_schedule == "one_cycle":
+        factor = one_cycle(max_epochs)
+    elif lr_step is not None:
+        factor = step(lr_step, lr_gamma)
     own.append(("schedule", Schedule(factor)))
     stopper = None
     if early_stopping:
@@ -176,7 +179,7 @@ def _param_groups(
     if isinstance(ratio, Mapping):
         rates = [(layer, ratio.get(block, 1.0)) for layer, block in suffix.blocks.items()]
     else:
-        rates = [(layer, float(ratio)) for layer in suffix.pretrained]
+        rates = [(layer, float(ratio)) for layer in sorted(suffix.pretrained)]
     return [(f"{layer}.*", {"lr": lr * rate}) for layer, rate in rates if rate != 1]
 
 

@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from skorch.callbacks import EpochTimer
 
 from skage import checkpoint
 from skage.augment import Jitter
@@ -99,15 +101,27 @@ def test_a_fit_that_stopped_early_is_not_gone_on_with(
     assert (model.predict(paths) == whole.predict(paths)).all()
 
 
-@pytest.mark.parametrize("other", [{"lr": 1e-4}, {"random_state": 1}, {"max_epochs": 7}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"lr": 1e-4},
+        {"random_state": 1},
+        {"max_epochs": 7},
+        {"loss": {"cross_entropy": 1, "expectation_l1": 1}, "representative": "midpoint"},
+    ],
+)
 def test_another_fit_does_not_take_it_up(other, paths, faces, vgg16_file, tmp_path, monkeypatch):
+    other = dict(other)
+    bins = {"binner__representative": other.pop("representative", "mean")}
     options = OPTIONS | {"n_members": 1, "weights": vgg16_file}
+    options |= {"loss": other["loss"]} if "loss" in other else {}
     with monkeypatch.context() as context:
         kill_after(3, context)
         with pytest.raises(Killed):
             tiny_model(checkpoint=tmp_path, **options).fit(paths, faces.target)
-    expected = tiny_model(**options | other).fit(paths, faces.target).predict(paths)
-    model = tiny_model(checkpoint=tmp_path, **options | other)
+    model = tiny_model(**options | other).set_params(**bins)
+    expected = clone(model).fit(paths, faces.target).predict(paths)
+    model.set_params(classifier__checkpoint=tmp_path)
     assert (model.fit(paths, faces.target).predict(paths) == expected).all()
     assert len(list(tmp_path.iterdir())) == 1  # of the first
 
@@ -132,6 +146,67 @@ tiny_classifier(max_epochs=10000, checkpoint={str(tmp_path)!r}, verbose=2).fit(X
         process.send_signal(signal.SIGKILL)
     (kept,) = [path for path in tmp_path.iterdir() if path.suffix == ".training"]
     assert len(torch.load(kept, weights_only=True)["history"]) >= 10
+
+
+def test_another_process_goes_on_with_the_same_bits(vgg16_file, tmp_path):
+    """Whose sets of texts have another order."""
+    code = f"""
+import numpy as np, sys
+from skage import checkpoint
+from tests.conftest import tiny_classifier
+checkpoint._EVERY = 0.0
+rng = np.random.default_rng(0)
+X, y = rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8), np.arange(16) % 2
+folder, n_epochs = sys.argv[1:]
+seen, original = [], checkpoint.Checkpoint.on_epoch_end
+def counting(self, net, **kwargs):
+    if len(seen) == int(n_epochs): sys.exit()
+    seen.append(1)
+    original(self, net, **kwargs)
+checkpoint.Checkpoint.on_epoch_end = counting
+options = dict(trainable="block4", lr_ratio=0.1, optimizer="sgd", lr=0.01, max_epochs=3)
+options |= dict(weights={str(vgg16_file)!r}, batch_size=8, validation_fraction=0)
+model = tiny_classifier(checkpoint=folder, **options).fit(X, y)
+print(sum(p.double().sum().item() for p in model.net_.module_.parameters()))
+"""
+
+    def run(folder, n_epochs, seed):
+        command = [sys.executable, "-c", code, str(tmp_path / folder), str(n_epochs)]
+        environment = os.environ | {"PYTHONHASHSEED": str(seed)}
+        return subprocess.run(
+            command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    whole = run("whole", 99, 1)
+    assert run("killed", 2, 2) == ""
+    assert run("killed", 99, 3) == whole != ""
+
+
+def test_a_damaged_file_is_begun_anew(paths, faces, vgg16_file, tmp_path, monkeypatch):
+    options = OPTIONS | {"weights": vgg16_file, "n_members": 1}
+    model = tiny_model(checkpoint=tmp_path, **options)
+    with monkeypatch.context() as context:
+        kill_after(3, context)
+        with pytest.raises(Killed):
+            model.fit(paths, faces.target)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="is damaged, so this training begins anew"):
+        model.fit(paths, faces.target)
+    expected = tiny_model(**options).fit(paths, faces.target)
+    assert (model.predict(paths) == expected.predict(paths)).all()
+
+
+@pytest.mark.parametrize("options", [{"callbacks": [EpochTimer()]}, {"accelerate": True}])
+def test_what_it_does_not_keep_is_refused(options, paths, faces, tmp_path):
+    with pytest.raises(ValueError, match=f"leave out {next(iter(options))}"):
+        tiny_model(checkpoint=tmp_path, **options).fit(paths, faces.target)
+
+
+def test_a_file_is_no_folder(paths, faces, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is no folder"):
+        tiny_model(checkpoint=tmp_path / "file").fit(paths, faces.target)
 
 
 def test_it_needs_a_seed(paths, faces, tmp_path):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import compute_sample_weight
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 from skage.cache import FrozenPrefix
@@ -132,7 +132,7 @@ def test_class_weights_are_weights_of_the_images(faces, labels):
 
     balanced = compute_sample_weight("balanced", labels)
     assert (fit(class_weight="balanced") == fit(balanced)).all()
-    by_label = {"old": 3.0, "young": 1.0}
+    by_label = {"old": 3.0, "ancient": 9.0}  # young: 1
     assert (fit(class_weight=by_label) == fit(np.where(labels == "old", 3.0, 1.0))).all()
     assert (fit(class_weight="balanced") != fit()).any()
 
@@ -156,6 +156,12 @@ def test_ages_weigh_the_same_where_that_is_asked_for(faces):
     edges, ages = [0, 20, 120], np.round(faces.target) // 8 * 8 + 0.4
     expected = fit(compute_sample_weight("balanced", np.floor(ages)))
     assert (fit(class_weight="balanced_ages") == expected).all()
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan")])
+def test_wrong_class_weights_are_refused(weight, faces, labels):
+    with pytest.raises(ValueError, match=r"class_weight=.* must hold numbers >= 0"):
+        tiny_classifier(class_weight={"old": weight}).fit(faces.data, labels)
 
 
 def test_balanced_ages_need_ages(faces, labels):
@@ -222,6 +228,19 @@ def test_learning_rates_of_blocks(faces, labels, vgg16_file):
     assert slow == pytest.approx([0.1 * part for part in whole], rel=0.1)
     assert moved(lr_ratio={"block4": 0.0, "block5": 1.0})[0] == 0
     assert moved(lr_ratio={"block4": 0.0, "block5": 1.0})[1] > 0
+
+
+def test_the_history_has_the_learning_rate_of_the_output_layer(faces, labels):
+    options = {"trainable": "block5", "lr_ratio": {"classifier": 1.5, "block5": 0.1}, "lr": 1e-3}
+    history = tiny_classifier(**options).fit(faces.data, labels).history_
+    assert history[-1]["lr"] == pytest.approx(1.5e-3)
+
+
+def test_a_scheduler_of_ones_own_sets_the_learning_rate(faces, labels):
+    halve = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    options = {"lr_step": None, "callbacks": [halve], "max_epochs": 3, "lr": 1e-3}
+    history = tiny_classifier(**options).fit(faces.data, labels).history_
+    assert [row["lr"] for row in history] == pytest.approx([1e-3, 5e-4, 2.5e-4])
 
 
 @pytest.mark.parametrize("ratio", [{"block6": 1}, {"block5": -1}, {"block5": "low"}])

@@ -70,11 +70,13 @@ def test_train_then_predict(table, paths, tmp_path):
 
 def test_trains_what_the_options_say(table, tmp_path):
     options = ["--copies", 2, "--mirror", "--members", 2, "--backbone", "vgg11"]
-    options += ["--checkpoint", tmp_path / "kept"]
+    options += ["--encoding", "gaussian", "--loss", "ranked_probability", "--optimizer", "adamw"]
+    options += ["--schedule", "one_cycle", "--sigma", 2, "--checkpoint", tmp_path / "kept"]
     trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, *options)
     assert trained.exit_code == 0, trained.output
     found = skage.load(tmp_path / "age.skage").classifier_
     assert (found.backbone, found.n_members, found.test_augment) == ("vgg11", 2, "mirror")
+    assert (found.loss, found.optimizer) == ("ranked_probability", "adamw")
     assert len(found.nets_) == 2
     assert not list((tmp_path / "kept").iterdir())
 

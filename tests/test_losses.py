@@ -179,3 +179,30 @@ class TestEncode:
     @pytest.mark.parametrize("encoding", ["hard", "gaussian", "sord", "two_hot"])
     def test_one_bin(self, encoding):
         assert AgeBinner(1, encoding=encoding).fit([3, 9]).encode([5.0, 99]).tolist() == [[1], [1]]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "cumulative", "ranked_probability", "l1"])
+def test_one_age_is_learned_too(loss, faces):
+    model = tiny_model(3, loss=loss)
+    with pytest.warns(UserWarning, match="1 bin"):
+        model.fit(faces.data, np.full(len(faces.data), 30.0))
+    assert model.predict(faces.data) == pytest.approx(30)
+
+
+def test_regression_learns_no_distributions(faces):
+    model = tiny_model(3, loss="l1").set_params(binner__encoding="gaussian")
+    with pytest.raises(ValueError, match="regresses the age itself and learns no distributions"):
+        model.fit(faces.data, faces.target)
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "message"),
+    [
+        (["a", "b"], 2, "labels must be whole numbers from 0 to 1"),
+        ([0, 2], 2, "labels must be whole numbers from 0 to 1; they are"),
+    ],
+)
+def test_distributions_are_of_the_labels(labels, columns, message, faces):
+    y = np.array(labels)[np.arange(len(faces.data)) % 2]
+    with pytest.raises(ValueError, match=message):
+        tiny_classifier().fit(faces.data, y, distributions=np.ones((len(y), columns)))

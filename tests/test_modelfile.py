@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
@@ -71,6 +72,28 @@ def test_only_what_can_be_stored_safely_is_saved(tmp_path):
 def test_a_folder_that_is_missing_is_named(tmp_path, fitted):
     with pytest.raises(FileNotFoundError, match="cannot be written: there is no"):
         fitted.save(tmp_path / "missing" / "age.skage")
+
+
+def test_a_loaded_model_is_fitted_as_the_saved_one(faces, tmp_path):
+    options = {"augment": Jitter(2), "class_weight": {0: 2.0, 9: 3.0}, "n_members": 2}
+    model = tiny_model(4, **options).fit(faces.data, faces.target)
+    model.save(tmp_path / "age.skage")
+    loaded = clone(skage.load(tmp_path / "age.skage")).fit(faces.data, faces.target)
+    assert (loaded.predict(faces.data) == model.predict(faces.data)).all()
+
+
+def test_an_output_layer_goes_with_its_bins(faces, tmp_path):
+    model = tiny_model(4).fit(faces.data, faces.target)
+    model.save(tmp_path / "real.skage")
+    options = {"weights": tmp_path / "real.skage", "optimizer": "sgd", "lr": 1e-12}
+
+    def output_layer(of):
+        return of.classifier_.net_.module_.classifier[-1].weight
+
+    same = tiny_model(4, **options).fit(faces.data, faces.target)
+    other = tiny_model(4, **options).fit(faces.data, faces.target + 5)
+    assert torch.allclose(output_layer(same), output_layer(model))
+    assert not torch.allclose(output_layer(other), output_layer(model))
 
 
 @pytest.mark.parametrize("options", [{}, {"trainable": "block5", "n_members": 2}])

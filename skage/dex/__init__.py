@@ -83,7 +83,7 @@ def load_dex(
     subtracted, not added to a bias, as images are padded with zeros after it.
 
     That the released networks want VGG16's mean is likely, as they were trained from
-    VGG16 (section 3.1), but was not confirmed by the authors' page. Users of the same
+    VGG16, but was not confirmed by the authors' page. Users of the same
     weights differ: HRFAE subtracts that mean; the ONNX model zoo and pytorch-DEX
     subtract none, for which pass ``mean=(0, 0, 0)``. pytorch-DEX also counts the ages
     from 1 rather than from 0.
@@ -132,7 +132,8 @@ def _fitted(tensors: Mapping[str, Tensor], mean: Sequence[float], path: str) -> 
     normalisation = tuple(value / 255 for value in mean), (1 / 255,) * 3
     prefix, suffix = build(
         _N_AGES,
-        weights=Weights(tensors, *normalisation, whole=True),
+        weights=Weights(tensors, *normalisation, ages.tolist()),
+        bin_values=ages.tolist(),
         trainable="head",
         hidden_layer_sizes=classifier.hidden_layer_sizes,
         dropout=classifier.dropout,
