@@ -15,6 +15,7 @@ Each fit is written to --scratch as it ends, so that a run that was cut off goes
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -27,7 +28,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from earlier import earlier_attempt
 from folds import read_folds
-from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
@@ -41,7 +41,6 @@ from skage.metrics import (
 N_BINS = (10, 20, 50, 101)
 GRID = {"classifier__lr": [0.01, 0.02, 0.04], "classifier__weight_decay": [0.005, 0.05, 0.2]}
 SIGMA = 4.0  # years, of Gaussian targets
-DECODINGS = ("mean", "median", "mode")
 
 
 @dataclass
@@ -58,12 +57,15 @@ class Fit:
         Of an ensemble, so many networks of it make a row each.
     mirror : bool
         Whether the average with the mirror image makes rows too.
+    decodings : tuple of str
+        Each makes a row.
     """
 
     changes: dict[str, Any]
     deep: bool = False
     n_members: tuple[int, ...] = (1,)
     mirror: bool = False
+    decodings: tuple[str, ...] = ("mean", "median", "mode")
 
 
 def frozen_model(weights: str, cache: Path) -> BinnedAgeRegressor:
@@ -102,6 +104,12 @@ def deep_model(weights: str, cache: Path, scratch: Path) -> BinnedAgeRegressor:
     return BinnedAgeRegressor(classifier, AgeBinner(50, encoding="gaussian", sigma=SIGMA))
 
 
+def regression(kind: str) -> dict[str, Any]:
+    """One output; bins as fine as may be, since it cannot leave their values."""
+    bins = {"binner__n_bins": 101, "binner__encoding": "hard"}
+    return {"classifier__loss": kind} | bins
+
+
 def loss(**terms: float) -> dict[str, Any]:
     return {"classifier__loss": terms}
 
@@ -110,6 +118,16 @@ def target(encoding: str, sigma: float = SIGMA) -> dict[str, Any]:
     return {"binner__encoding": encoding, "binner__sigma": sigma}
 
 
+# The paper's bins, loss and optimizer, as commonly quoted; its schedule in 12 epochs.
+AS_DEX = {
+    "binner": AgeBinner(101, strategy="uniform", age_range=(-0.5, 100.5)),
+    "classifier__loss": "cross_entropy",
+    "classifier__optimizer": "sgd",
+    "classifier__lr": 1e-3,
+    "classifier__lr_ratio": 0.1,
+    "classifier__lr_schedule": "step",
+    "classifier__weight_decay": 5e-4,
+}
 VALIDATED = {"classifier__validation_fraction": 0.1, "classifier__early_stopping": 20}
 COPIES = Jitter(3)
 FITS: dict[str, Fit] = {
@@ -127,8 +145,8 @@ FITS: dict[str, Fit] = {
     "cross-entropy + 0.1 L2": Fit(loss(cross_entropy=1, expectation_l2=0.1)),
     "mean-variance": Fit(loss(cross_entropy=1, expectation_l2=0.2, variance=0.05)),
     "Gaussian + 0.1 L1": Fit(target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)),
-    "regression, L1": Fit(loss(l1=1)),
-    "regression, L2": Fit(loss(l2=1)),
+    "regression, L1": Fit(regression("l1"), decodings=("mean",)),
+    "regression, L2": Fit(regression("l2"), decodings=("mean",)),
     "balanced ages": Fit({"classifier__class_weight": "balanced_ages"}),
     "balanced ages, sampled": Fit(
         {"classifier__class_weight": "balanced_ages", "classifier__sampling": "weighted"}
@@ -150,8 +168,9 @@ FITS: dict[str, Fit] = {
         deep=True,
     ),
     "block5, regression": Fit(
-        loss(l1=1) | {"classifier__augment": COPIES, "binner__encoding": "hard"}, deep=True
+        regression("l1") | {"classifier__augment": COPIES}, deep=True, decodings=("mean",)
     ),
+    "block5, as DEX trains": Fit(AS_DEX | {"classifier__augment": COPIES}, deep=True),
     "block4": Fit(
         {"classifier__trainable": "block4", "classifier__augment": COPIES}, deep=True, mirror=True
     ),
@@ -181,17 +200,29 @@ class Benchmark:
         (scratch / "fits").mkdir(parents=True, exist_ok=True)
 
     def file(self, name: str, fold: int) -> Path:
-        return self.scratch / "fits" / f"{name.replace(' ', '_')}-{fold}.json"
+        """Another model, other weights: another file."""
+        fit = FITS.get(name, Fit({}))
+        model = self.base(fit).set_params(**fit.changes)
+        elsewhere = {"classifier__feature_cache": None, "classifier__checkpoint": None}
+        parameters = model.set_params(**elsewhere).get_params()
+        facts = [self.weights, fit, GRID, sorted(parameters.items(), key=lambda item: item[0])]
+        digest = hashlib.blake2b(repr(facts).encode(), digest_size=4).hexdigest()
+        return self.scratch / "fits" / f"{name.replace(' ', '_')}-{digest}-{fold}.json"
 
     def run(self, name: str, fold: int, make: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
         """What a fit gave, from its file if it has one."""
         file = self.file(name, fold)
         if not file.exists():
-            print(f"{name}, fold {fold} ...", end="", flush=True)
-            result = make(fold)
-            file.write_text(json.dumps(result))
-            print(f" {result.get('seconds', 0):.0f} s", flush=True)
+            print(f"{time.strftime('%H:%M')} {name}, fold {fold}", flush=True)
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(make(fold)))
+            partial.replace(file)
         return json.loads(file.read_text())
+
+    def base(self, fit: Fit) -> BinnedAgeRegressor:
+        if fit.deep:
+            return deep_model(self.weights, self.cache, self.scratch)
+        return frozen_model(self.weights, self.cache)
 
     def searched(self, fold: int) -> dict[str, Any]:
         """Learning rate and weight decay, by the next fold after training on the other three."""
@@ -208,42 +239,41 @@ class Benchmark:
         return search.best_params_
 
     def fit(self, fit: Fit, fold: int) -> dict[str, Any]:
-        if fit.deep:
-            model = deep_model(self.weights, self.cache, self.scratch)
-        else:
-            model = frozen_model(self.weights, self.cache)
+        model = self.base(fit)
+        if not fit.deep:
             model.set_params(**self.run("search", fold, self.searched))
-        model = clone(model).set_params(**fit.changes)
+        model.set_params(**fit.changes)
         train, test = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
-        start = time.perf_counter()
         model.fit(self.paths[train], self.ages[train])
-        seconds = time.perf_counter() - start
-        n_trained = n_trainable(model.classifier_)
-        ages = {}
-        nets = model.classifier_.nets_
+        classifier = model.classifier_
+        n_trained, nets, rows = n_trainable(classifier), classifier.nets_, {}
         for n_members in fit.n_members:
+            classifier.nets_ = nets[:n_members]
+            history = [row for row in classifier.history_ if row.get("member", 0) < n_members]
+            seconds = sum(row["dur"] for row in history)
             for view in (None, "mirror") if fit.mirror else (None,):
-                model.classifier_.set_params(test_augment=view)
-                model.classifier_.nets_ = nets[:n_members]
-                model.classifier_._ready = None
+                classifier.set_params(test_augment=view)
                 distribution = model.predict_dist(self.paths[test])
-                for decode in DECODINGS:
-                    predicted = model.set_params(decode=decode).decode_dist(distribution)
-                    ages[variant(n_members, view, decode)] = predicted.tolist()
-        return {"seconds": seconds, "n_trained": n_trained, "ages": ages}
+                for decode in fit.decodings:
+                    ages = model.set_params(decode=decode).decode_dist(distribution)
+                    rows[variant(n_members, view, decode)] = row(ages, seconds, n_trained)
+        return rows
 
     def constant(self, fold: int) -> dict[str, Any]:
         median = float(np.median(self.ages[self.fold != fold]))
         n_test = int((self.fold == fold).sum())
-        return {"seconds": 0.0, "n_trained": 0, "ages": {"": [median] * n_test}}
+        return {"": row(np.full(n_test, median), 0.0, 0)}
 
     def earlier(self, fold: int) -> dict[str, Any]:
         train, test = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
         start = time.perf_counter()
         data = self.paths, self.ages, train, test
         ages, n_trained = earlier_attempt(*data, self.weights, self.cache)
-        seconds = time.perf_counter() - start
-        return {"seconds": seconds, "n_trained": n_trained, "ages": {"": ages.tolist()}}
+        return {"": row(ages, time.perf_counter() - start, n_trained)}
+
+
+def row(ages: np.ndarray, seconds: float, n_trained: int) -> dict[str, Any]:
+    return {"ages": ages.tolist(), "seconds": seconds, "n_trained": n_trained}
 
 
 def variant(n_members: int, view: str | None, decode: str) -> str:
@@ -264,7 +294,8 @@ def n_trainable(classifier: VGG16Classifier) -> int:
 def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
     """The rows of all fits that are there, as mean and standard error over the folds.
 
-    Returns the MAEs of the folds by the row's name.
+    s is the time of the epochs of all its networks. Returns the MAEs of the folds by
+    the row's name.
     """
     print(f"\n| {'model':48} | MAE | CS@5 | AMAE | trained | s | folds |")
     print(f"|{'-' * 50}|-----|------|------|---------|---|-------|")
@@ -272,25 +303,23 @@ def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
     for name in ("constant median", "the earlier attempt", *FITS):
         files = {fold: benchmark.file(name, fold) for fold in range(5)}
         results = {fold: json.loads(f.read_text()) for fold, f in files.items() if f.exists()}
-        for kind in next(iter(results.values()))["ages"] if results else ():
+        for kind in next(iter(results.values()), ()):
+            found = {fold: result[kind] for fold, result in results.items()}
             scores = np.array(
-                [
-                    score(benchmark.ages[benchmark.fold == fold], result["ages"][kind])
-                    for fold, result in results.items()
-                ]
+                [score(benchmark.ages[benchmark.fold == k], r["ages"]) for k, r in found.items()]
             )
-            row = f"{name}: {kind}" if kind else name
-            maes[row] = scores[:, 0]
+            label = f"{name}: {kind}" if kind else name
+            maes[label] = scores[:, 0]
             n_folds = len(scores)
             spread = scores.std(axis=0, ddof=n_folds > 1) / n_folds**0.5
             cells = [
                 f"{mean:.{digits}f} ± {error:.{digits}f}"
                 for mean, error, digits in zip(scores.mean(axis=0), spread, (2, 3, 2), strict=True)
             ]
-            seconds = np.mean([result["seconds"] for result in results.values()])
-            n_trained = next(iter(results.values()))["n_trained"] / 1e6
+            seconds = np.mean([result["seconds"] for result in found.values()])
+            n_trained = max(result["n_trained"] for result in found.values()) / 1e6
             cells += [f"{n_trained:.2f} M", f"{seconds:.0f}", str(n_folds)]
-            print(f"| {row:48} | {' | '.join(cells)} |")
+            print(f"| {label:48} | {' | '.join(cells)} |")
     return maes
 
 
