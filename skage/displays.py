@@ -68,7 +68,6 @@ class TrainingHistoryDisplay:
 
     def plot(self, *, axes: Any = None) -> TrainingHistoryDisplay:
         """Draw; see `from_estimator`."""
-        epochs = [row["epoch"] for row in self.history]
         with_mae = "valid_mae" in self.history[0]
         if axes is None:
             _, axes = plt.subplots(
@@ -77,16 +76,16 @@ class TrainingHistoryDisplay:
         self.axes_ = np.ravel(axes)
         self.figure_ = self.axes_[0].figure
         loss, *middle, rate = self.axes_
-        self._curve(loss, epochs, "train_loss", _GREY, "training")
+        self._curves(loss, "train_loss", _GREY, "training")
         if "valid_loss" in self.history[0]:
-            self._curve(loss, epochs, "valid_loss", _BLUE, "validation")
-        loss.set(ylabel="cross-entropy", title="Loss")
+            self._curves(loss, "valid_loss", _BLUE, "validation")
+        loss.set(ylabel="loss", title="Loss")
         loss.legend(frameon=False)
         if with_mae:
-            self._curve(middle[0], epochs, "valid_mae", _BLUE, None)
+            self._curves(middle[0], "valid_mae", _BLUE)
             middle[0].set(ylabel="MAE (years)", title="Validation error")
             middle[0].set_ylim(bottom=0)
-        rate.step(epochs, [row["lr"] for row in self.history], where="mid", color=_ORANGE)
+        self._curves(rate, "lr", _ORANGE, drawstyle="steps-mid")
         rate.set(yscale="log", ylabel="learning rate", title="Learning rate")
         for ax in self.axes_:
             ax.set_xlabel("epoch")
@@ -94,11 +93,17 @@ class TrainingHistoryDisplay:
             _plain_frame(ax)
         return self
 
-    def _curve(self, ax: Axes, epochs: list[int], key: str, colour: str, label: str | None) -> None:
-        marker = "o" if len(epochs) < 3 else None
-        ax.plot(
-            epochs, [row[key] for row in self.history], color=colour, label=label, marker=marker
-        )
+    def _curves(
+        self, ax: Axes, key: str, colour: str, label: str | None = None, **style: Any
+    ) -> None:
+        """A line for each network of an ensemble."""
+        members = {row.get("member", 0): None for row in self.history}
+        for member in members:
+            rows = [row for row in self.history if row.get("member", 0) == member]
+            epochs = [row["epoch"] for row in rows]
+            style["marker"] = "o" if len(epochs) < 3 else None
+            ax.plot(epochs, [row[key] for row in rows], color=colour, label=label, **style)
+            label = None  # once in the legend
 
 
 class AgeBinsDisplay:

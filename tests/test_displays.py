@@ -65,3 +65,11 @@ def test_faces_are_titled_with_their_ages(paths, faces, fitted):
     ages = pd.Series([20.0, 40.0], index=[1, 0])
     shown = FacesDisplay.from_predictions(paths[:2], ages, ages).axes_
     assert [ax.get_title() for ax in shown] == ["20   (true 20)", "40   (true 40)"]
+
+
+def test_the_networks_of_an_ensemble_have_a_curve_each(faces):
+    model = tiny_model(n_members=3, max_epochs=3).fit(faces.data, faces.target)
+    loss, error, rate = TrainingHistoryDisplay.from_estimator(model).axes_
+    assert [len(ax.lines) for ax in (loss, error, rate)] == [6, 3, 3]
+    assert all(list(line.get_xdata()) == [1, 2, 3] for line in error.lines)
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation"]
