@@ -108,8 +108,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         several with weights, as ``{"cross_entropy": 1, "expectation_l1": 0.1}``.
         "l1" or "l2" regresses the age directly: the network has one output,
         and its probabilities are those of the two bins beside that age, whose
-        mean it is. Ages beyond the outermost bins' values are predicted as
-        those, so let the bins be many.
+        mean it is. The error counts in standard deviations of the bins'
+        values. Ages beyond the outermost of these are predicted as they are,
+        so let the bins be many.
 
     dropout : float, default=0.5
         Before the output layer, and after each hidden layer.

@@ -169,7 +169,8 @@ class Criterion:
         ages = targets.get("ages", torch.empty(0))
         goal = Goal(targets["codes"], targets.get("distribution"), ages)
         if self.regression is not None:
-            error = self._years(outputs) - goal.ages
+            # In the output's own units: in years, a square's gradient would be huge.
+            error = (self._years(outputs) - goal.ages) / self._spread()
             loss = error.abs() if self.regression == "l1" else error**2 / 2
         else:
             log_p = outputs.log_softmax(dim=1)
@@ -191,7 +192,11 @@ class Criterion:
         """The network's single output is in units of the bins' spread around their mean."""
         assert self.values is not None
         values = self.values.to(outputs.device)
-        return values.mean() + outputs[:, 0] * values.std(correction=0).clamp(min=1.0)
+        return values.mean() + outputs[:, 0] * self._spread()
+
+    def _spread(self) -> float:
+        assert self.values is not None
+        return max(self.values.std(correction=0).item(), 1.0)
 
     def _two_hot(self, outputs: Tensor) -> Tensor:
         assert self.values is not None

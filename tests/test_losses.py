@@ -189,6 +189,16 @@ def test_one_age_is_learned_too(loss, faces):
     assert model.predict(faces.data) == pytest.approx(30)
 
 
+@pytest.mark.parametrize("name", REGRESSION)
+def test_regression_counts_errors_in_spreads_of_the_bins(name):
+    criterion = Criterion({name: 1}, VALUES)
+    spread = VALUES.std(correction=0).item()
+    age = VALUES.mean().item() + 0.5 * spread
+    targets = {"codes": torch.tensor([0]), "ages": torch.tensor([age - 2 * spread])}
+    loss = criterion(torch.tensor([[0.5]]), targets | {"weight": torch.ones(1)})
+    assert loss.item() == pytest.approx(2)
+
+
 def test_regression_learns_no_distributions(faces):
     model = tiny_model(3, loss="l1").set_params(binner__encoding="gaussian")
     with pytest.raises(ValueError, match="regresses the age itself and learns no distributions"):
