@@ -57,8 +57,8 @@ class FitFiles:
 class Checkpoint(Callback):
     """Go on from the file if there is one, and write it as epochs end.
 
-    The last of the callbacks, since others begin afresh when training begins.
-    Random generators are kept too, so that a training that was killed ends
+    After the callbacks whose state it restores, which begin afresh when training
+    begins. Random generators are kept too, so that a training that was killed ends
     with the bits of one that was not.
 
     Parameters

@@ -51,7 +51,7 @@ class Rows(Dataset):
     Parameters
     ----------
     activations : ndarray (n_rows, ...)
-    rows : ndarray (n,) or (n, n_versions), int
+    rows : ndarray (n, n_versions), int
         Where in it the images stand; of several versions of an image one is drawn
         at random each time.
     targets : Targets
@@ -60,7 +60,7 @@ class Rows(Dataset):
 
     def __init__(self, activations: np.ndarray, rows: np.ndarray, targets: Targets):
         self.activations = torch.from_numpy(activations)
-        self.rows = torch.from_numpy(rows if rows.ndim == 2 else rows[:, None])
+        self.rows = torch.from_numpy(rows)
         self.targets = targets
 
     def __len__(self) -> int:

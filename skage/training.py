@@ -70,13 +70,12 @@ def train_suffix(
 ) -> SuffixNet:
     """Train `suffix` with skorch and return the net, fit for prediction only.
 
-    `rows` say where in `activations` the n images stand (see `Rows`), `is_valid` which of
-    them are held out; the others are trained on. The optimizer's state is dropped,
-    the history kept.
+    `rows` (n, n_versions) say where in `activations` the images and their copies stand,
+    `is_valid` (n,) which images are held out; the others are trained on. The optimizer's
+    state is dropped, the history kept.
     """
     train = Rows(activations, rows[~is_valid], targets.take(~is_valid))
-    originals = rows if rows.ndim == 1 else rows[:, 0]
-    valid = Rows(activations, originals[is_valid], targets.take(is_valid))
+    valid = Rows(activations, rows[is_valid, :1], targets.take(is_valid))
 
     own: list[tuple[str, Callback]] = []
     options: dict[str, Any] = {}
@@ -96,7 +95,7 @@ def train_suffix(
         }
     own.append(("diverged", StopIfDiverged()))
     in_years = targets.ages is not None and criterion.values is not None
-    if criterion.values is not None and in_years:
+    if in_years and criterion.values is not None:
         values = criterion.values.double().numpy()
         own.append(("age_error", AgeError(values, criterion.probabilities)))
     factor = None  # a scheduler among the user's callbacks may set the rates
@@ -112,12 +111,10 @@ def train_suffix(
         monitor = "valid_mae" if in_years else "valid_loss"
         stopper = EarlyStopping(monitor, patience=patience, load_best=True, sink=noop)
         own.append(("early_stopping", stopper))
+    if checkpoint is not None:
+        own.append(("checkpoint", Checkpoint(checkpoint, stopper)))
     if verbose == 1:
         own.append(("bar", EpochBar()))
-    if checkpoint is not None:
-        # Before the bar, which starts where the training does.
-        at = len(own) - (verbose == 1)
-        own.insert(at, ("checkpoint", Checkpoint(checkpoint, stopper)))
 
     net = make_net(
         suffix,
@@ -136,10 +133,7 @@ def train_suffix(
         **_optimizer(optimizer, weight_decay, momentum, device),
     )
     n_parameters = sum(parameter.numel() for parameter in suffix.parameters())
-    with (
-        _ctrl_c_raises(),
-        one_thread(if_true=n_parameters <= _SMALL),
-    ):
+    with _ctrl_c_raises(), one_thread(if_true=n_parameters <= _SMALL):
         net.fit(train, None)
     # The last steps of all come after the last loss.
     sample = net.evaluation_step(train.__getitems__(list(range(min(len(train), 32)))))
