@@ -45,14 +45,14 @@ def kill_after(n_epochs, monkeypatch):
     monkeypatch.setattr(checkpoint.Checkpoint, "on_epoch_end", counting)
 
 
-@pytest.mark.parametrize("n_epochs", [2, 6, 9])
+_COMPRESSED = {"n_components": 8}
+_SAMPLED = {"optimizer": "sgd", "lr_step": 2, "sampling": "weighted"}
+_STOPPING = {"early_stopping": 6, "lr_schedule": "one_cycle", "lr": 0.01}
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"n_components": 8},
-        {"optimizer": "sgd", "lr_step": 2, "sampling": "weighted"},
-        {"early_stopping": 6, "lr_schedule": "one_cycle", "lr": 0.01},
-    ],
+    ("options", "n_epochs"),  # of 6 of one network and 6 of the next
+    [(_COMPRESSED, 2), (_SAMPLED, 6), (_SAMPLED, 9), (_STOPPING, 2), (_STOPPING, 9)],
 )
 def test_a_fit_that_was_killed_ends_with_the_same_bits(
     options, n_epochs, paths, faces, vgg16_file, tmp_path, monkeypatch
@@ -148,38 +148,46 @@ tiny_classifier(max_epochs=10000, checkpoint={str(tmp_path)!r}, verbose=2).fit(X
     assert len(torch.load(kept, weights_only=True)["history"]) >= 10
 
 
-def test_another_process_goes_on_with_the_same_bits(vgg16_file, tmp_path):
-    """Whose sets of texts have another order."""
-    code = f"""
-import numpy as np, sys
-from skage import checkpoint
+_FIT = """
+import numpy as np
 from tests.conftest import tiny_classifier
+def fit(weights, **options):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8), np.arange(16) % 2
+    options |= dict(trainable="block5", lr_ratio=0.1, optimizer="sgd", lr=0.01, max_epochs=3)
+    model = tiny_classifier(weights=weights, batch_size=8, validation_fraction=0, **options)
+    parameters = model.fit(X, y).net_.module_.parameters()
+    return sum(parameter.double().sum().item() for parameter in parameters)
+"""
+_KILLED = """
+import sys
+from skage import checkpoint
 checkpoint._EVERY = 0.0
-rng = np.random.default_rng(0)
-X, y = rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8), np.arange(16) % 2
-folder, n_epochs = sys.argv[1:]
+weights, folder, n_epochs = sys.argv[1:]
 seen, original = [], checkpoint.Checkpoint.on_epoch_end
 def counting(self, net, **kwargs):
     if len(seen) == int(n_epochs): sys.exit()
     seen.append(1)
     original(self, net, **kwargs)
 checkpoint.Checkpoint.on_epoch_end = counting
-options = dict(trainable="block4", lr_ratio=0.1, optimizer="sgd", lr=0.01, max_epochs=3)
-options |= dict(weights={str(vgg16_file)!r}, batch_size=8, validation_fraction=0)
-model = tiny_classifier(checkpoint=folder, **options).fit(X, y)
-print(sum(p.double().sum().item() for p in model.net_.module_.parameters()))
+print(fit(weights, checkpoint=folder))
 """
 
-    def run(folder, n_epochs, seed):
-        command = [sys.executable, "-c", code, str(tmp_path / folder), str(n_epochs)]
+
+def test_another_process_goes_on_with_the_same_bits(vgg16_file, tmp_path):
+    """Whose sets of texts have another order."""
+
+    def run(n_epochs, seed):
+        command = [sys.executable, "-c", _FIT + _KILLED, vgg16_file, tmp_path, str(n_epochs)]
         environment = os.environ | {"PYTHONHASHSEED": str(seed)}
         return subprocess.run(
             command, env=environment, check=True, stdout=subprocess.PIPE, text=True
         ).stdout
 
-    whole = run("whole", 99, 1)
-    assert run("killed", 2, 2) == ""
-    assert run("killed", 99, 3) == whole != ""
+    here = {}
+    exec(_FIT, here)
+    assert run(2, seed=2) == ""
+    assert float(run(99, seed=3)) == here["fit"](str(vgg16_file))
 
 
 def test_a_damaged_file_is_begun_anew(paths, faces, vgg16_file, tmp_path, monkeypatch):
