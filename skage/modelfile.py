@@ -16,7 +16,7 @@ from .binning import AgeBinner
 from .classifier import VGG16Classifier
 from .losses import Criterion, check_loss
 from .net import restore_net
-from .network import build
+from .network import Part, build
 from .regressor import BinnedAgeRegressor
 
 _SHAPE = ("backbone", "trainable", "hidden_layer_sizes", "dropout", "image_size")
@@ -144,36 +144,57 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     if isinstance(options["class_weight"], list):
         options["class_weight"] = dict(options["class_weight"])
     classifier = VGG16Classifier(**options)
-    classifier.classes_ = np.array(header["classes"])
-    classifier.history_ = header["history"]
-    classifier.n_skipped_ = header["n_skipped"]
-    classifier.image_size_ = options["image_size"] = header["image_size"]
-    classifier._ready = None
-    criterion = Criterion(check_loss(options["loss"]), binner.bin_values_[classifier.classes_])
+    classes = np.array(header["classes"])
+    options["image_size"] = header["image_size"]
     n_networks = header["n_networks"]
     names = [f"suffix.{i}" for i in range(n_networks)] if n_networks > 1 else ["suffix"]
-    classifier.nets_ = []
+    criterion = Criterion(check_loss(options["loss"]), binner.bin_values_[classes])
+    prefix, suffixes = None, []
     for name in names:
         with torch.random.fork_rng(devices=[]):
-            prefix, suffix = build(
-                len(classifier.classes_) if criterion.regression is None else 1,
+            frozen, suffix = build(
+                len(classes) if criterion.regression is None else 1,
                 weights=None,
                 **{k: options[k] for k in _SHAPE},
             )
-        for start, part in (("prefix", prefix), (name, suffix)):
-            if part is not None:
-                part.load_state_dict(
-                    {
-                        k.removeprefix(f"{start}."): v
-                        for k, v in tensors.items()
-                        if k.startswith(f"{start}.")
-                    }
-                )
-                for kind in ("mean", "std"):
-                    setattr(part, kind, 255 * torch.tensor(header[kind]))
-        classifier.prefix_ = prefix
-        classifier.nets_.append(restore_net(suffix, criterion))
-    model = BinnedAgeRegressor(classifier, binner, decode=header["decode"])
+        suffixes.append(_filled(suffix, name, tensors, header))
+        if prefix is None and frozen is not None:
+            prefix = _filled(frozen, "prefix", tensors, header)
+    model = assemble(classifier, binner, criterion, classes, prefix, suffixes)
+    classifier.history_, classifier.n_skipped_ = header["history"], header["n_skipped"]
+    classifier.image_size_ = header["image_size"]
+    return model.set_params(decode=header["decode"])
+
+
+def _filled(
+    part: Part, name: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
+) -> Part:
+    """The part with its tensors, and with what it normalises pixels by."""
+    start = f"{name}."
+    part.load_state_dict(
+        {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+    )
+    for kind in ("mean", "std"):
+        setattr(part, kind, 255 * torch.tensor(header[kind]))
+    return part
+
+
+def assemble(
+    classifier: VGG16Classifier,
+    binner: AgeBinner,
+    criterion: Criterion,
+    classes: np.ndarray,
+    prefix: Part | None,
+    suffixes: list[Part],
+) -> BinnedAgeRegressor:
+    """A fitted model around networks that are trained already, and a fitted binner."""
+    classifier.classes_ = classes
+    classifier.history_, classifier.n_skipped_ = [], 0
+    classifier.image_size_ = classifier.image_size
+    classifier.prefix_ = prefix
+    classifier.nets_ = [restore_net(suffix, criterion) for suffix in suffixes]
+    classifier._ready = None
+    model = BinnedAgeRegressor(classifier, binner)
     model.binner_, model.classifier_ = binner, classifier
     return model
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -45,7 +45,7 @@ class Part(nn.Module):
     #: Which of BLOCKS each layer with weights is of, by the layer's name.
     blocks: Mapping[str, str] = {}
     #: Those of them that did not start at random, without the output layer.
-    pretrained: frozenset[str] = frozenset()
+    pretrained: Sequence[str] = ()
 
     def __init__(
         self,
@@ -189,8 +189,8 @@ def build(
         )
     for prefix, module in (("features", features), ("classifier", classifier)):
         _fill(prefix, module, reusable, frozen)
-    layers_of = {n.rsplit(".", 1)[0] for n in _parameters(features, classifier)}
-    pretrained = layers_of & {n.rsplit(".", 1)[0] for n in reusable}
+    layers_of = _layers(_parameters(features, classifier))
+    pretrained = layers_of & _layers(reusable)
     if weights is not None:
         fresh = ", ".join(sorted(layers_of - pretrained))
         logger.info("weights=%s; fresh layers: %s", weights, fresh or "none")
@@ -205,8 +205,8 @@ def build(
         mean=known.mean,
         std=known.std,
     ).to(memory_format=torch.channels_last)
-    own = {name.rsplit(".", 1)[0] for name, _ in suffix.named_parameters()}
-    suffix.pretrained = frozenset(own & pretrained) - {f"classifier.{len(classifier) - 1}"}
+    own = _layers(name for name, _ in suffix.named_parameters())
+    suffix.pretrained = sorted(own & pretrained - {f"classifier.{len(classifier) - 1}"})
     suffix.blocks = {layer: _block(layer, starts) for layer in sorted(own)}
     if whole:
         return None, suffix
@@ -259,6 +259,11 @@ def _block_starts(features: nn.Sequential) -> dict[str, int]:
     """Where the blocks of convolutions begin: each ends with a pooling layer."""
     pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
     return dict(zip(BLOCKS, [0, *(i + 1 for i in pools[:-1])], strict=False))
+
+
+def _layers(names: Iterable[str]) -> set[str]:
+    """The layers that tensors of these names are of."""
+    return {name.rsplit(".", 1)[0] for name in names}
 
 
 def _block(layer: str, starts: Mapping[str, int]) -> str:
@@ -335,6 +340,19 @@ def _imagenet(backbone: str) -> Weights:
     return load_weights(path)
 
 
+def read_tensors(path: str) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or torch file; no code in it runs."""
+    state: Any
+    if path.endswith(".safetensors"):
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    entries = state.items() if isinstance(state, Mapping) else ()
+    return {name: value for name, value in entries if isinstance(value, Tensor)}
+
+
 @lru_cache(maxsize=2)
 def _read_weights(path: str, mtime: int, size: int) -> Weights:
     try:
@@ -342,19 +360,12 @@ def _read_weights(path: str, mtime: int, size: int) -> Weights:
             return _of_model(path)
         if path.endswith((".caffemodel", ".onnx")):
             raise ValueError("Read it by skage.load_dex, save that, and pass the .skage file.")
-        if path.endswith(".safetensors"):
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path)
     except Exception as error:
         raise ValueError(
             f"{path} is not a readable .safetensors, torch or .skage file: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    entries = state.items() if isinstance(state, Mapping) else ()
-    state = {k: v for k, v in entries if isinstance(v, Tensor)}
     unknown = sorted(k for k in state if not k.startswith(("features.", "classifier.")))
     if "features.0.weight" not in state or unknown:
         raise ValueError(

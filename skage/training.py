@@ -173,7 +173,7 @@ def _param_groups(
     if isinstance(ratio, Mapping):
         rates = [(layer, ratio.get(block, 1.0)) for layer, block in suffix.blocks.items()]
     else:
-        rates = [(layer, float(ratio)) for layer in sorted(suffix.pretrained)]
+        rates = [(layer, float(ratio)) for layer in suffix.pretrained]
     return [(f"{layer}.*", {"lr": lr * rate}) for layer, rate in rates if rate != 1]
 
 

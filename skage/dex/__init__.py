@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ..binning import AgeBinner
 from ..classifier import VGG16Classifier
 from ..losses import Criterion, check_loss
-from ..net import restore_net
-from ..network import Weights, build
+from ..modelfile import assemble
+from ..network import Weights, build, read_tensors
 from ..regressor import BinnedAgeRegressor
 from ._chain import BLOCKS, NAMES, Layer, by_name, chain_weights, check_chain, check_outputs
 
@@ -139,17 +137,8 @@ def _fitted(tensors: Mapping[str, Tensor], mean: Sequence[float], path: str) -> 
         dropout=classifier.dropout,
         image_size=classifier.image_size,
     )
-    classifier.classes_ = ages
-    classifier.history_ = []
-    classifier.n_skipped_ = 0
-    classifier.image_size_ = classifier.image_size
-    classifier._ready = None
-    classifier.prefix_ = prefix
     criterion = Criterion(check_loss(classifier.loss), binner.bin_values_)
-    classifier.nets_ = [restore_net(suffix, criterion)]
-    model = BinnedAgeRegressor(classifier, binner)
-    model.binner_, model.classifier_ = binner, classifier
-    return model
+    return assemble(classifier, binner, criterion, ages, prefix, [suffix])
 
 
 def _read(path: str) -> list[Layer]:
@@ -186,21 +175,14 @@ def _read_network(path: str) -> list[Layer]:
 
 
 def _read_state_dict(path: str) -> list[Layer]:
-    state: Any
     try:
-        if path.endswith(".safetensors"):
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path)
     except Exception as error:
         raise ValueError(
             f"is no readable state dict: {(str(error) or repr(error)).splitlines()[0]} A pickled "
             "module can run code and is not read: save its state_dict()."
         ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    entries = state.items() if isinstance(state, Mapping) else ()
-    arrays = {k: v.detach().float().numpy() for k, v in entries if isinstance(v, Tensor)}
+    arrays = {name: tensor.detach().float().numpy() for name, tensor in state.items()}
     names = _PYTORCH_DEX
     if f"{names['conv1_1']}.weight" not in arrays:
         # Caffe's own names; the last one tells the number of outputs, as fc8-101.
