@@ -4,9 +4,10 @@
         --scratch SCRATCH --plot accuracy.png
 
 Nothing is chosen by the fold that is reported: learning rate and weight decay of the
-frozen rows are searched within the other four, and rows that differ from "classifier"
-in one thing take them over. The rows that train convolutions have fixed settings;
-docs/benchmarks.md says where they come from.
+frozen rows are searched within the other four. Rows that differ from "classifier" in one
+thing take both over, or search the learning rate anew where the loss or the inputs are
+of another scale. The rows that train convolutions have fixed settings; docs/benchmarks.md
+says where they come from.
 
 Each fit is written to --scratch as it ends, so that a run that was cut off goes on;
 --rows takes some rows only. All of them take many hours on two cores.
@@ -18,6 +19,7 @@ import argparse
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +30,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from earlier import earlier_attempt
 from folds import read_folds
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
@@ -39,7 +42,12 @@ from skage.metrics import (
 )
 
 N_BINS = (10, 20, 50, 101)
-GRID = {"classifier__lr": [0.01, 0.02, 0.04], "classifier__weight_decay": [0.005, 0.05, 0.2]}
+GRID = {
+    "classifier__lr": [0.01, 0.02, 0.04, 0.08],
+    "classifier__weight_decay": [0.0005, 0.005, 0.05],
+}
+# Of losses and inputs of another scale; hardly any is best at an end of it.
+RATES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04)
 SIGMA = 4.0  # years, of Gaussian targets
 
 
@@ -53,6 +61,8 @@ class Fit:
         Parameters in which it differs from the base of its kind.
     deep : bool
         Whether the base trains convolutions.
+    rates : tuple of float
+        Learning rates to choose from in place of the base's.
     n_members : tuple of int
         Of an ensemble, so many networks of it make a row each.
     mirror : bool
@@ -63,6 +73,7 @@ class Fit:
 
     changes: dict[str, Any]
     deep: bool = False
+    rates: tuple[float, ...] = ()
     n_members: tuple[int, ...] = (1,)
     mirror: bool = False
     decodings: tuple[str, ...] = ("mean", "median", "mode")
@@ -131,23 +142,23 @@ AS_DEX = {
 VALIDATED = {"classifier__validation_fraction": 0.1, "classifier__early_stopping": 20}
 COPIES = Jitter(3)
 FITS: dict[str, Fit] = {
-    "head": Fit({"classifier__hidden_layer_sizes": ()}),
+    "head": Fit({"classifier__hidden_layer_sizes": ()}, rates=RATES),
     "classifier": Fit({}),
-    "all activations": Fit({"classifier__n_components": None}),
+    "all activations": Fit({"classifier__n_components": None}, rates=(0.001, 0.002, 0.004)),
     "Gaussian, 2 years": Fit(target("gaussian", 2.0)),
     "Gaussian, 4 years": Fit(target("gaussian")),
     "Gaussian, 6 years": Fit(target("gaussian", 6.0)),
     "SORD, 2 years": Fit(target("sord", 2.0)),
     "two-hot": Fit(target("two_hot")),
-    "cumulative": Fit(loss(cumulative=1)),
-    "ranked probability": Fit(loss(ranked_probability=1)),
+    "cumulative": Fit(loss(cumulative=1), rates=RATES),
+    "ranked probability": Fit(loss(ranked_probability=1), rates=RATES),
     "cross-entropy + 0.1 L1": Fit(loss(cross_entropy=1, expectation_l1=0.1)),
-    "cross-entropy + 0.1 L2": Fit(loss(cross_entropy=1, expectation_l2=0.1)),
-    "mean-variance": Fit(loss(cross_entropy=1, expectation_l2=0.2, variance=0.05)),
+    "cross-entropy + 0.1 L2": Fit(loss(cross_entropy=1, expectation_l2=0.1), rates=RATES),
+    "mean-variance": Fit(loss(cross_entropy=1, expectation_l2=0.2, variance=0.05), rates=RATES),
     "Gaussian + 0.1 L1": Fit(target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)),
-    "regression, L1": Fit(regression("l1"), decodings=("mean",)),
-    "regression, L2": Fit(regression("l2"), decodings=("mean",)),
-    "balanced ages": Fit({"classifier__class_weight": "balanced_ages"}),
+    "regression, L1": Fit(regression("l1"), rates=RATES, decodings=("mean",)),
+    "regression, L2": Fit(regression("l2"), rates=RATES, decodings=("mean",)),
+    "balanced ages": Fit({"classifier__class_weight": "balanced_ages"}, rates=RATES),
     "balanced ages, sampled": Fit(
         {"classifier__class_weight": "balanced_ages", "classifier__sampling": "weighted"}
     ),
@@ -225,17 +236,23 @@ class Benchmark:
         return frozen_model(self.weights, self.cache)
 
     def searched(self, fold: int) -> dict[str, Any]:
-        """Learning rate and weight decay, by the next fold after training on the other three."""
+        """Learning rate and weight decay of "classifier"."""
+        return self.search(frozen_model(self.weights, self.cache), GRID, fold)
+
+    def search(self, model: BinnedAgeRegressor, grid: dict[str, Any], fold: int) -> dict[str, Any]:
+        """What the next fold finds best after training on the other three."""
         train = np.flatnonzero(self.fold != fold)
         is_valid = self.fold[train] == (fold + 1) % 5
         search = GridSearchCV(
-            frozen_model(self.weights, self.cache).set_params(decode="median"),
-            GRID,
+            clone(model).set_params(decode="median"),
+            grid,
             scoring="neg_mean_absolute_error",
             cv=PredefinedSplit(np.where(is_valid, 0, -1)),
             refit=False,
         )
-        search.fit(self.paths[train], self.ages[train])
+        with warnings.catch_warnings():  # training diverges at some of the rates
+            warnings.simplefilter("ignore")
+            search.fit(self.paths[train], self.ages[train])
         return search.best_params_
 
     def fit(self, fit: Fit, fold: int) -> dict[str, Any]:
@@ -243,8 +260,16 @@ class Benchmark:
         if not fit.deep:
             model.set_params(**self.run("search", fold, self.searched))
         model.set_params(**fit.changes)
+        if fit.rates:
+            model.set_params(**self.search(model, {"classifier__lr": fit.rates}, fold))
         train, test = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
-        model.fit(self.paths[train], self.ages[train])
+        try:
+            model.fit(self.paths[train], self.ages[train])
+        except ValueError as error:
+            if "diverged" not in str(error):
+                raise
+            print(f"    {error}", flush=True)
+            return {}
         classifier = model.classifier_
         n_trained, nets, rows = n_trainable(classifier), classifier.nets_, {}
         for n_members in fit.n_members:
@@ -256,7 +281,8 @@ class Benchmark:
                 distribution = model.predict_dist(self.paths[test])
                 for decode in fit.decodings:
                     ages = model.set_params(decode=decode).decode_dist(distribution)
-                    rows[variant(n_members, view, decode)] = row(ages, seconds, n_trained)
+                    cells = row(ages, seconds, n_trained, model.classifier.lr)
+                    rows[variant(n_members, view, decode)] = cells
         return rows
 
     def constant(self, fold: int) -> dict[str, Any]:
@@ -272,8 +298,10 @@ class Benchmark:
         return {"": row(ages, time.perf_counter() - start, n_trained)}
 
 
-def row(ages: np.ndarray, seconds: float, n_trained: int) -> dict[str, Any]:
-    return {"ages": ages.tolist(), "seconds": seconds, "n_trained": n_trained}
+def row(
+    ages: np.ndarray, seconds: float, n_trained: int, lr: float | None = None
+) -> dict[str, Any]:
+    return {"ages": ages.tolist(), "seconds": seconds, "n_trained": n_trained, "lr": lr}
 
 
 def variant(n_members: int, view: str | None, decode: str) -> str:
@@ -294,17 +322,18 @@ def n_trainable(classifier: VGG16Classifier) -> int:
 def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
     """The rows of all fits that are there, as mean and standard error over the folds.
 
-    s is the time of the epochs of all its networks. Returns the MAEs of the folds by
-    the row's name.
+    s is the time of the epochs of all its networks, lr what the folds chose. Returns
+    the MAEs of the folds by the row's name.
     """
-    print(f"\n| {'model':48} | MAE | CS@5 | AMAE | trained | s | folds |")
-    print(f"|{'-' * 50}|-----|------|------|---------|---|-------|")
+    print(f"\n| {'model':48} | MAE | CS@5 | AMAE | trained | s | lr | folds |")
+    print(f"|{'-' * 50}|-----|------|------|---------|---|----|-------|")
     maes = {}
     for name in ("constant median", "the earlier attempt", *FITS):
         files = {fold: benchmark.file(name, fold) for fold in range(5)}
         results = {fold: json.loads(f.read_text()) for fold, f in files.items() if f.exists()}
-        for kind in next(iter(results.values()), ()):
-            found = {fold: result[kind] for fold, result in results.items()}
+        n_diverged = sum(not result for result in results.values())
+        for kind in {kind: None for result in results.values() for kind in result}:
+            found = {fold: result[kind] for fold, result in results.items() if result}
             scores = np.array(
                 [score(benchmark.ages[benchmark.fold == k], r["ages"]) for k, r in found.items()]
             )
@@ -318,7 +347,9 @@ def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
             ]
             seconds = np.mean([result["seconds"] for result in found.values()])
             n_trained = max(result["n_trained"] for result in found.values()) / 1e6
-            cells += [f"{n_trained:.2f} M", f"{seconds:.0f}", str(n_folds)]
+            rates = [f"{lr:g}" for lr in sorted({result["lr"] or 0 for result in found.values()})]
+            folds = f"{n_folds}, {n_diverged} diverged" if n_diverged else f"{n_folds}"
+            cells += [f"{n_trained:.2f} M", f"{seconds:.0f}", ", ".join(rates), folds]
             print(f"| {label:48} | {' | '.join(cells)} |")
     return maes
 
