@@ -2,6 +2,8 @@ import os
 
 # Before scikit-learn is imported: else its suite skips a check.
 os.environ["SCIPY_ARRAY_API"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a process, a processor
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 import pytest
