@@ -12,17 +12,10 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .ages import check_ages
 from .augment import Jitter, views
 from .cache import (
     ActivationPool,
@@ -36,11 +29,11 @@ from .checkpoint import FitFiles
 from .hardware import resolve_device, resolve_precision
 from .images import ImageError, check_images, image_tags, summarise
 from .losses import Criterion, check_loss, needs_years
-from .net import Targets
 from .network import BACKBONES, BLOCKS, TRAINABLE, build
 from .parallel import make_accelerator
 from .projection import training_rows
 from .store import open_store
+from .targets import check_labels
 from .training import train_suffix
 
 # torch's random generators and its number of threads are the process's: fits in
@@ -412,52 +405,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             If a parameter or the labels are not valid, or training diverges.
         """
         images = check_images(X)
-        y = column_or_1d(y, warn=True)
         check_consistent_length(images, y)
-        check_classification_targets(y)
-        if (ages is None) != (bin_values is None):
-            raise ValueError("ages and bin_values go together: give both or neither.")
-        if ages is not None:
-            ages = check_ages(ages).astype(np.float32)
-            check_consistent_length(y, ages)
-        for name, given in (("bin_values", bin_values), ("distributions", distributions)):
-            if given is None:
-                continue
-            n_bins = np.shape(given)[-1]
-            if y.dtype.kind not in "iu" or not 0 <= y.min() <= y.max() < n_bins:
-                raise ValueError(
-                    f"{name} has {n_bins} bins, so the labels must be whole numbers from 0 to "
-                    f"{n_bins - 1}; they are {np.unique(y)}."
-                )
-        weight = self._weights(sample_weight, y, ages)
-        rows = np.flatnonzero(weight)
-        if not len(rows):
-            raise ValueError("All sample weights are zero: there is nothing to train on.")
-        self._check_early_stopping(len(rows))
+        labels = check_labels(y, sample_weight, self.class_weight, ages, bin_values, distributions)
+        criterion = self._criterion(labels)
+        self._check_early_stopping(len(labels.rows))
         self._check_together()
-        classes, codes = np.unique(y[rows], return_inverse=True)
-        loss = check_loss(self.loss)
-        if ages is not None:
-            bin_values = np.asarray(bin_values)[classes]
-        elif needs_years(loss):
-            raise ValueError(
-                f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, "
-                "itself rather than in a pipeline (FaceCropper may stand before both), or pass "
-                "ages and bin_values to fit."
-            )
-        criterion = Criterion(loss, bin_values)
-        if distributions is not None:
-            if criterion.regression is not None:
-                raise ValueError(
-                    f"loss={self.loss!r} regresses the age itself and learns no distributions: "
-                    "leave out age_std, and give the binner encoding='hard'."
-                )
-            distributions = np.asarray(distributions, np.float32)[:, classes]
-            check_consistent_length(y, distributions)
-            totals = distributions.sum(axis=1, keepdims=True)
-            if not (totals[rows] > 0).all():
-                raise ValueError("A distribution has no probability on any label that is there.")
-            distributions /= np.where(totals > 0, totals, 1)
         device = resolve_device(self.device)
         accelerator = None
         if self.accelerate:
@@ -465,7 +417,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             device = accelerator.device
         precision = resolve_precision(self.precision, device)
         random_state = check_random_state(self.random_state)
-        n_outputs = len(classes) if criterion.regression is None else 1
+        n_outputs = len(labels.classes) if criterion.regression is None else 1
 
         with (
             _one_fit_at_a_time,
@@ -473,27 +425,21 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             _deterministic(),
             self._open_store() as store,
         ):
-            prefix, suffix = self._build(n_outputs, bin_values, random_state)
+            prefix, suffix = self._build(n_outputs, labels.bin_values, random_state)
             frozen = self._frozen(prefix, self.image_size, device, precision)
             pool = shared_pool(frozen, store) or ActivationPool()
-            versions = self._collect(images, rows, frozen, store, pool)
-            read, errors = versions[0].positions, versions[0].errors
-            self._check_early_stopping(len(read))
-            targets = Targets(
-                codes[np.isin(rows, read)].astype(np.int64),
-                (weight[read] / weight[read].mean()).astype(np.float32),
-                None if ages is None else ages[read],
-                None if distributions is None else distributions[read],
-            )
+            versions = self._collect(images, labels.rows, frozen, store, pool)
+            targets = labels.targets_of(versions[0].positions)
+            self._check_early_stopping(len(targets))
             saved = FitFiles(self.checkpoint)
             options = {name: getattr(self, name) for name in _TRAINING}
             watching = {name: getattr(self, name) for name in ("callbacks", "verbose")}
             nets = []
             for member in range(self.n_members):
                 if member:
-                    suffix = self._build(n_outputs, bin_values, random_state)[1]
+                    suffix = self._build(n_outputs, labels.bin_values, random_state)[1]
                 is_valid = _held_out(
-                    targets.codes if ages is None else targets.ages,
+                    targets.codes if targets.ages is None else targets.ages,
                     self.validation_fraction,
                     random_state,
                 )
@@ -514,7 +460,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                         is_valid,
                         self.n_components,
                         self.loss,
-                        bin_values,
+                        labels.bin_values,
                         options,
                         precision,
                     ),
@@ -531,7 +477,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     let_go(array)
                 nets.append(net)
             saved.remove()
-        self.classes_ = classes
+        self.classes_ = labels.classes
         self.prefix_ = prefix
         self.nets_ = nets
         self.history_ = [
@@ -540,7 +486,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             for member, net in enumerate(nets)
             for row in net.history
         ]
-        self.n_skipped_ = len(errors)
+        self.n_skipped_ = len(versions[0].errors)
         self.image_size_ = self.image_size
         self._make_ready(frozen, device)
         return self
@@ -625,27 +571,21 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             labels[skipped] = np.nan if numeric else None
         return labels
 
-    def _weights(self, sample_weight, y, ages):
-        """Weight of each image."""
-        weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-        if self.class_weight == "balanced_ages":
-            if ages is None:
-                raise ValueError(
-                    "class_weight='balanced_ages' needs ages: put the classifier into "
-                    "BinnedAgeRegressor, or pass ages and bin_values to fit."
-                )
-            y = np.floor(ages)
-        if self.class_weight is None:
-            return weight
-        present = np.unique(y[weight > 0])
-        if isinstance(self.class_weight, dict):
-            balance = np.array([self.class_weight.get(label, 1.0) for label in present])
-            if not (np.isfinite(balance).all() and (balance >= 0).all()):
-                raise ValueError(f"class_weight={self.class_weight!r} must hold numbers >= 0.")
-        else:
-            balance = compute_class_weight("balanced", classes=present, y=y[weight > 0])
-        codes = np.searchsorted(present, y).clip(0, len(present) - 1)
-        return weight * balance[codes]
+    def _criterion(self, labels):
+        loss = check_loss(self.loss)
+        if labels.bin_values is None and needs_years(loss):
+            raise ValueError(
+                f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, "
+                "itself rather than in a pipeline (FaceCropper may stand before both), or pass "
+                "ages and bin_values to fit."
+            )
+        criterion = Criterion(loss, labels.bin_values)
+        if criterion.regression is not None and labels.targets.distribution is not None:
+            raise ValueError(
+                f"loss={self.loss!r} regresses the age itself and learns no distributions: "
+                "leave out age_std, and give the binner encoding='hard'."
+            )
+        return criterion
 
     def _check_early_stopping(self, n_images):
         if self.early_stopping and (not self.validation_fraction or n_images < 2):

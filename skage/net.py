@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,37 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .losses import Criterion
-
-
-@dataclass
-class Targets:
-    """What the network learns from, a row an image.
-
-    Parameters
-    ----------
-    codes : ndarray (n,), int64
-        Index of the class.
-    weight : ndarray (n,), float32
-        Weight in the loss, 1 on average.
-    ages : ndarray (n,), float32, or None
-        Ages in years.
-    distribution : ndarray (n, n_classes), float32, or None
-        Over the classes; None puts all on `codes`.
-    """
-
-    codes: np.ndarray
-    weight: np.ndarray
-    ages: np.ndarray | None = None
-    distribution: np.ndarray | None = None
-
-    def take(self, rows: np.ndarray) -> Targets:
-        return Targets(**{name: values[rows] for name, values in self._fields()})
-
-    def tensors(self, rows: np.ndarray) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(values[rows]) for name, values in self._fields()}
-
-    def _fields(self) -> list[tuple[str, np.ndarray]]:
-        return [(name, values) for name, values in vars(self).items() if values is not None]
+from .targets import Targets
 
 
 class Rows(Dataset):

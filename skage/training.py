@@ -31,9 +31,10 @@ from .callbacks import (
 from .checkpoint import Checkpoint
 from .hardware import one_thread
 from .losses import Criterion
-from .net import Rows, SuffixNet, Targets, make_net, restore_net
+from .net import Rows, SuffixNet, make_net, restore_net
 from .network import Part
 from .parallel import AcceleratedNet, SharedLoss
+from .targets import Targets
 
 # Parameters of a suffix that one thread trains about as fast as two: fits side by
 # side then take a processor each.

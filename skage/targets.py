@@ -1,0 +1,163 @@
+"""What a network learns from: labels, ages and distributions, a row an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    column_or_1d,
+)
+from torch import Tensor
+
+from .ages import check_ages
+
+
+@dataclass
+class Targets:
+    """What the network learns from, a row an image.
+
+    Parameters
+    ----------
+    codes : ndarray (n,), int64
+        Index of the class.
+    weight : ndarray (n,), float32
+        Weight in the loss, 1 on average.
+    ages : ndarray (n,), float32, or None
+        Ages in years.
+    distribution : ndarray (n, n_classes), float32, or None
+        Over the classes; None puts all on `codes`.
+    """
+
+    codes: np.ndarray
+    weight: np.ndarray
+    ages: np.ndarray | None = None
+    distribution: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: np.ndarray) -> Targets:
+        """Those of some images, by mask or positions."""
+        return Targets(**{name: values[rows] for name, values in self._fields()})
+
+    def tensors(self, rows: np.ndarray) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(values[rows]) for name, values in self._fields()}
+
+    def _fields(self) -> list[tuple[str, np.ndarray]]:
+        return [(name, values) for name, values in vars(self).items() if values is not None]
+
+
+@dataclass
+class Labels:
+    """What fit is told about its images, checked.
+
+    Parameters
+    ----------
+    rows : ndarray (n,), int
+        Positions of the images whose weight is not zero.
+    classes : ndarray (n_classes,)
+        Their labels, sorted.
+    targets : Targets (n)
+        Of these images.
+    bin_values : ndarray (n_classes,) or None
+        Ages in years that the classes stand for.
+    """
+
+    rows: np.ndarray
+    classes: np.ndarray
+    targets: Targets
+    bin_values: np.ndarray | None
+
+    def targets_of(self, positions: np.ndarray) -> Targets:
+        """Of some of these images, by their positions among all."""
+        targets = self.targets.take(np.isin(self.rows, positions))
+        targets.weight /= targets.weight.mean()
+        return targets
+
+
+def check_labels(
+    y: Any,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    ages: Any = None,
+    bin_values: Any = None,
+    distributions: Any = None,
+) -> Labels:
+    """Check what goes with n images; see `VGG16Classifier.fit`.
+
+    Raises
+    ------
+    ValueError
+        If the labels are no classes, or ages, values of bins, distributions or weights
+        do not go with them, or all weights are zero.
+    """
+    y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    if (ages is None) != (bin_values is None):
+        raise ValueError("ages and bin_values go together: give both or neither.")
+    if ages is not None:
+        ages = check_ages(ages).astype(np.float32)
+        check_consistent_length(y, ages)
+    for name, given in (("bin_values", bin_values), ("distributions", distributions)):
+        if given is None:
+            continue
+        n_bins = np.shape(given)[-1]
+        if y.dtype.kind not in "iu" or not 0 <= y.min() <= y.max() < n_bins:
+            raise ValueError(
+                f"{name} has {n_bins} bins, so the labels must be whole numbers from 0 to "
+                f"{n_bins - 1}; they are {np.unique(y)}."
+            )
+    weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+    if class_weight is not None:
+        weight = weight * _balance(class_weight, y, weight > 0, ages)
+    rows = np.flatnonzero(weight)
+    if not len(rows):
+        raise ValueError("All sample weights are zero: there is nothing to train on.")
+    classes, codes = np.unique(y[rows], return_inverse=True)
+    if distributions is not None:
+        distributions = np.asarray(distributions, np.float32)
+        check_consistent_length(y, distributions)
+        distributions = distributions[rows][:, classes]
+        totals = distributions.sum(axis=1, keepdims=True)
+        if not (totals > 0).all():
+            raise ValueError("A distribution has no probability on any label that is there.")
+        distributions /= totals
+    return Labels(
+        rows,
+        classes,
+        Targets(
+            codes.astype(np.int64),
+            (weight[rows] / weight[rows].mean()).astype(np.float32),
+            None if ages is None else ages[rows],
+            distributions,
+        ),
+        None if bin_values is None else np.asarray(bin_values)[classes],
+    )
+
+
+def _balance(
+    class_weight: Any, y: np.ndarray, counts: np.ndarray, ages: np.ndarray | None
+) -> np.ndarray:
+    """Weight of each image's label, or of its year of age; `counts` are those that matter."""
+    if isinstance(class_weight, str) and class_weight == "balanced_ages":
+        if ages is None:
+            raise ValueError(
+                "class_weight='balanced_ages' needs ages: put the classifier into "
+                "BinnedAgeRegressor, or pass ages and bin_values to fit."
+            )
+        y = np.floor(ages)
+    present = np.unique(y[counts])
+    if isinstance(class_weight, dict):
+        balance = np.array([class_weight.get(label, 1.0) for label in present])
+        if not (np.isfinite(balance).all() and (balance >= 0).all()):
+            raise ValueError(f"class_weight={class_weight!r} must hold numbers >= 0.")
+    else:
+        balance = compute_class_weight("balanced", classes=present, y=y[counts])
+    return balance[np.searchsorted(present, y).clip(0, len(present) - 1)]
