@@ -189,13 +189,22 @@ FITS: dict[str, Fit] = {
     "block4": Fit(
         {"classifier__trainable": "block4", "classifier__augment": COPIES}, deep=True, mirror=True
     ),
-    "ensemble, block5": Fit(
-        {"classifier__augment": COPIES, "classifier__n_members": 5},
-        deep=True,
-        n_members=(1, 5),
-        mirror=True,
-    ),
+    **{
+        f"block5, seed {seed}": Fit(
+            {"classifier__augment": COPIES, "classifier__random_state": seed},
+            deep=True,
+            mirror=True,
+        )
+        for seed in range(1, 5)
+    },
     "frozen, copies": Fit(target("gaussian") | {"classifier__augment": Jitter(1)}, mirror=True),
+}
+
+
+# Networks of one recipe that were trained one by one, and how many are averaged.
+ENSEMBLES = {
+    f"block5, {n} networks": ("block5", *(f"block5, seed {seed}" for seed in range(1, n)))
+    for n in (2, 3, 5)
 }
 
 
@@ -286,7 +295,32 @@ class Benchmark:
                 for decode in fit.decodings:
                     ages = model.set_params(decode=decode).decode_dist(distribution)
                     cells = row(ages, seconds, n_trained, model.classifier.lr)
+                    if fit.deep and decode == "mean":  # for ensembles
+                        cells["distribution"] = distribution.astype(float).round(6).tolist()
                     rows[variant(n_members, view, decode)] = cells
+        return rows
+
+    def known(self, name: str, fold: int) -> dict[str, Any] | None:
+        """The rows of a fit or an ensemble, if they are there."""
+        if name not in ENSEMBLES:
+            file = self.file(name, fold)
+            return json.loads(file.read_text()) if file.exists() else None
+        members = [self.known(member, fold) for member in ENSEMBLES[name]]
+        if not all(members):
+            return None
+        fit = FITS[ENSEMBLES[name][0]]
+        model = self.base(fit).set_params(**fit.changes)
+        model.binner_ = clone(model.binner).fit(self.ages[self.fold != fold])
+        rows = {}
+        for view in (None, "mirror"):
+            shared = [member[variant(1, view, "mean")] for member in members]
+            distribution = np.mean([cells["distribution"] for cells in shared], axis=0)
+            seconds = sum(cells["seconds"] for cells in shared)
+            for decode in fit.decodings:
+                ages = model.set_params(decode=decode).decode_dist(distribution)
+                rows[variant(1, view, decode)] = row(
+                    ages, seconds, shared[0]["n_trained"], shared[0]["lr"]
+                )
         return rows
 
     def constant(self, fold: int) -> dict[str, Any]:
@@ -332,9 +366,9 @@ def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
     print(f"\n| {'model':48} | MAE | CS@5 | AMAE | trained | s | lr | folds |")
     print(f"|{'-' * 50}|-----|------|------|---------|---|----|-------|")
     maes = {}
-    for name in ("constant median", "the earlier attempt", *FITS):
-        files = {fold: benchmark.file(name, fold) for fold in range(5)}
-        results = {fold: json.loads(f.read_text()) for fold, f in files.items() if f.exists()}
+    for name in ("constant median", "the earlier attempt", *FITS, *ENSEMBLES):
+        found = {fold: benchmark.known(name, fold) for fold in range(5)}
+        results = {fold: result for fold, result in found.items() if result is not None}
         n_diverged = sum(not result for result in results.values())
         for kind in {kind: None for result in results.values() for kind in result}:
             found = {fold: result[kind] for fold, result in results.items() if result}
@@ -351,7 +385,7 @@ def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
             ]
             seconds = np.mean([result["seconds"] for result in found.values()])
             n_trained = max(result["n_trained"] for result in found.values()) / 1e6
-            rates = [f"{lr:g}" for lr in sorted({result["lr"] or 0 for result in found.values()})]
+            rates = [f"{lr:g}" for lr in sorted({r["lr"] for r in found.values()} - {None})]
             folds = f"{n_folds}, {n_diverged} diverged" if n_diverged else f"{n_folds}"
             cells += [f"{n_trained:.2f} M", f"{seconds:.0f}", ", ".join(rates), folds]
             print(f"| {label:48} | {' | '.join(cells)} |")
