@@ -157,6 +157,12 @@ FITS: dict[str, Fit] = {
     "cross-entropy + 0.1 L2": Fit(loss(cross_entropy=1, expectation_l2=0.1), rates=RATES),
     "mean-variance": Fit(loss(cross_entropy=1, expectation_l2=0.2, variance=0.05), rates=RATES),
     "Gaussian + 0.1 L1": Fit(target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)),
+    "Gaussian + 0.1 L1, 2,048 components": Fit(
+        target("gaussian")
+        | loss(cross_entropy=1, expectation_l1=0.1)
+        | {"classifier__n_components": 2048, "classifier__n_members": 5},
+        n_members=(1, 5),
+    ),
     "regression, L1": Fit(regression("l1"), rates=RATES, decodings=("mean",)),
     "regression, L2": Fit(regression("l2"), rates=RATES, decodings=("mean",)),
     "balanced ages": Fit({"classifier__class_weight": "balanced_ages"}, rates=RATES),
