@@ -119,7 +119,7 @@ def check_labels(
         weight = weight * _balance(class_weight, y, weight > 0, ages)
     rows = np.flatnonzero(weight)
     if not len(rows):
-        raise ValueError("All sample weights are zero: there is nothing to train on.")
+        raise ValueError("All weights are zero: there is nothing to train on.")
     classes, codes = np.unique(y[rows], return_inverse=True)
     if distributions is not None:
         distributions = np.asarray(distributions, np.float32)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from skage.targets import check_labels
+
+
+def test_labels_without_weight_are_no_classes():
+    labels = check_labels(
+        [3, 1, 2, 1],
+        sample_weight=[1, 2, 0, 1],
+        ages=[30, 10, 20, 11],
+        bin_values=[0, 10, 20, 30],
+        distributions=[[0, 0, 1, 1], [0, 2, 1, 1], [0, 0, 1, 0], [0, 1, 0, 0]],
+    )
+    assert labels.rows.tolist() == [0, 1, 3]
+    assert labels.classes.tolist() == [1, 3]
+    assert labels.bin_values.tolist() == [10, 30]
+    assert labels.targets.codes.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(labels.targets.weight, [0.75, 1.5, 0.75])
+    np.testing.assert_allclose(labels.targets.distribution, [[0, 1], [2 / 3, 1 / 3], [1, 0]])
+
+
+def test_weights_of_the_images_that_are_left_are_1_on_average():
+    labels = check_labels([0, 1, 0, 1], sample_weight=[1, 0, 2, 4])
+    np.testing.assert_allclose(labels.targets_of(np.array([2, 3])).weight, [2 / 3, 4 / 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ages": [1, 2, 3]}, "go together"),
+        ({"sample_weight": [0, 0, 0]}, "non-zero"),
+        ({"bin_values": [1, 2], "ages": [1, 2, 3]}, "whole numbers from 0 to 1"),
+        ({"distributions": np.zeros((3, 3))}, "no probability"),
+        ({"class_weight": "balanced_ages"}, "needs ages"),
+        ({"class_weight": {0: -1}}, "numbers >= 0"),
+        ({"class_weight": {0: 0, 1: 0, 2: 0}}, "nothing to train on"),
+    ],
+)
+def test_what_does_not_go_together_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_labels([0, 1, 2], **arguments)
