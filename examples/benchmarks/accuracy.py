@@ -26,8 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from accuracy_table import Rows, plot_bins, table
 from earlier import earlier_attempt
 from folds import read_folds
 from sklearn.base import clone
@@ -35,11 +35,6 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 from skage.augment import Jitter
-from skage.metrics import (
-    cumulative_score,
-    macro_mean_absolute_error,
-    mean_absolute_error,
-)
 
 N_BINS = (10, 20, 50, 101)
 GRID = {
@@ -329,17 +324,31 @@ class Benchmark:
                 )
         return rows
 
+    def rows(self) -> Rows:
+        """All that is there."""
+        rows: Rows = {}
+        for name in ("constant median", "the earlier attempt", *FITS, *ENSEMBLES):
+            for fold in range(5):
+                found = self.known(name, fold)
+                if found == {}:
+                    rows.setdefault(name, {})[fold] = {}
+                for kind, cells in (found or {}).items():
+                    of, _, decode = kind.rpartition(", ")
+                    label = f"{name}, {of}" if of else name
+                    rows.setdefault(label, {}).setdefault(fold, {})[decode] = cells
+        return rows
+
     def constant(self, fold: int) -> dict[str, Any]:
         median = float(np.median(self.ages[self.fold != fold]))
         n_test = int((self.fold == fold).sum())
-        return {"": row(np.full(n_test, median), 0.0, 0)}
+        return {"median": row(np.full(n_test, median), 0.0, 0)}
 
     def earlier(self, fold: int) -> dict[str, Any]:
         train, test = np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
         start = time.perf_counter()
         data = self.paths, self.ages, train, test
         ages, n_trained = earlier_attempt(*data, self.weights, self.cache)
-        return {"": row(ages, time.perf_counter() - start, n_trained)}
+        return {"mean": row(ages, time.perf_counter() - start, n_trained)}
 
 
 def row(
@@ -363,73 +372,6 @@ def n_trainable(classifier: VGG16Classifier) -> int:
     return total
 
 
-def print_table(benchmark: Benchmark) -> dict[str, np.ndarray]:
-    """The rows of all fits that are there, as mean and standard error over the folds.
-
-    s is the time of the epochs of all its networks, lr what the folds chose. Returns
-    the MAEs of the folds by the row's name.
-    """
-    print(f"\n| {'model':48} | MAE | CS@5 | AMAE | trained | s | lr | folds |")
-    print(f"|{'-' * 50}|-----|------|------|---------|---|----|-------|")
-    maes = {}
-    for name in ("constant median", "the earlier attempt", *FITS, *ENSEMBLES):
-        found = {fold: benchmark.known(name, fold) for fold in range(5)}
-        results = {fold: result for fold, result in found.items() if result is not None}
-        n_diverged = sum(not result for result in results.values())
-        for kind in {kind: None for result in results.values() for kind in result}:
-            found = {fold: result[kind] for fold, result in results.items() if result}
-            scores = np.array(
-                [score(benchmark.ages[benchmark.fold == k], r["ages"]) for k, r in found.items()]
-            )
-            label = f"{name}: {kind}" if kind else name
-            maes[label] = scores[:, 0]
-            n_folds = len(scores)
-            spread = scores.std(axis=0, ddof=n_folds > 1) / n_folds**0.5
-            cells = [
-                f"{mean:.{digits}f} ± {error:.{digits}f}"
-                for mean, error, digits in zip(scores.mean(axis=0), spread, (2, 3, 2), strict=True)
-            ]
-            seconds = np.mean([result["seconds"] for result in found.values()])
-            n_trained = max(result["n_trained"] for result in found.values()) / 1e6
-            rates = [f"{lr:g}" for lr in sorted({r["lr"] for r in found.values()} - {None})]
-            folds = f"{n_folds}, {n_diverged} diverged" if n_diverged else f"{n_folds}"
-            cells += [f"{n_trained:.2f} M", f"{seconds:.0f}", ", ".join(rates), folds]
-            print(f"| {label:48} | {' | '.join(cells)} |")
-    return maes
-
-
-def score(true: np.ndarray, predicted: list[float]) -> tuple[float, float, float]:
-    return (
-        mean_absolute_error(true, predicted),
-        cumulative_score(true, predicted),
-        macro_mean_absolute_error(true, predicted),
-    )
-
-
-def plot_bins(rows: dict[str, np.ndarray], path: Path) -> None:
-    """MAE by the number of bins, uniform and balanced, as the paper's own table has it."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    for ax, decode in zip(axes, ("mean", "median"), strict=True):
-        for strategy, marker in (("uniform", "o"), ("balanced", "s")):
-            drawn = {k: rows.get(f"{k} {strategy}: {decode}") for k in N_BINS}
-            drawn = {k: maes for k, maes in drawn.items() if maes is not None and len(maes) > 1}
-            ax.errorbar(
-                list(drawn),
-                [maes.mean() for maes in drawn.values()],
-                [maes.std(ddof=1) / len(maes) ** 0.5 for maes in drawn.values()],
-                marker=marker,
-                capsize=3,
-                label=strategy,
-            )
-        ax.set(xscale="log", xticks=N_BINS, xlabel="bins", title=f"decoded by the {decode}")
-        ax.set_xticks([], minor=True)
-        ax.set_xticklabels(N_BINS)
-        ax.grid(alpha=0.3)
-    axes[0].set_ylabel("MAE, years (± standard error of 5 folds)")
-    axes[0].legend(title="bins", frameon=False)
-    figure.savefig(path, dpi=150)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of UTKFace")
@@ -447,9 +389,10 @@ def main() -> None:
     for name in options.rows:
         for fold in options.folds:
             benchmark.run(name, fold, partial(benchmark.fit, FITS[name]))
-    rows = print_table(benchmark)
+    rows = benchmark.rows()
+    print(table(rows, benchmark.ages, benchmark.fold))
     if options.plot:
-        plot_bins(rows, options.plot)
+        plot_bins(rows, N_BINS, benchmark.ages, benchmark.fold, options.plot)
 
 
 if __name__ == "__main__":
