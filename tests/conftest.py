@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torchvision.models import vgg16
+from torchvision.models import vgg11, vgg16
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 from skage.datasets import make_faces
@@ -19,9 +19,10 @@ matplotlib.use("Agg")
 
 
 def tiny_classifier(**options):
-    """VGG16 on 32-pixel images: the whole network, in a fraction of a second."""
+    """The smallest VGG on 32-pixel images: a whole network, in a fraction of a second."""
     defaults = {
         "weights": None,
+        "backbone": "vgg11",
         "image_size": 32,
         "hidden_layer_sizes": (16,),
         "max_epochs": 2,
@@ -57,9 +58,19 @@ def fitted(faces):
 
 @pytest.fixture(scope="session")
 def vgg16_file(tmp_path_factory):
-    """A weights file that covers the convolutions only."""
+    """A weights file that covers VGG16's convolutions only."""
+    return _weights_file(tmp_path_factory, vgg16)
+
+
+@pytest.fixture(scope="session")
+def vgg11_file(tmp_path_factory):
+    """One of the tiny classifier's network."""
+    return _weights_file(tmp_path_factory, vgg11)
+
+
+def _weights_file(tmp_path_factory, network):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "features.safetensors"
-    features = vgg16(weights=None).features
+    features = network(weights=None).features
     save_file({f"features.{k}": v for k, v in features.state_dict().items()}, path)
     return path

@@ -55,9 +55,9 @@ _STOPPING = {"early_stopping": 6, "lr_schedule": "one_cycle", "lr": 0.01}
     [(_COMPRESSED, 2), (_SAMPLED, 6), (_SAMPLED, 9), (_STOPPING, 2), (_STOPPING, 9)],
 )
 def test_a_fit_that_was_killed_ends_with_the_same_bits(
-    options, n_epochs, paths, faces, vgg16_file, tmp_path, monkeypatch
+    options, n_epochs, paths, faces, vgg11_file, tmp_path, monkeypatch
 ):
-    options = OPTIONS | options | {"weights": vgg16_file}
+    options = OPTIONS | options | {"weights": vgg11_file}
     whole = tiny_model(**options).fit(paths, faces.target)
     model = tiny_model(checkpoint=tmp_path / "kept", **options)
     with monkeypatch.context() as context:
@@ -86,9 +86,9 @@ def test_a_fit_that_was_killed_ends_with_the_same_bits(
 
 
 def test_a_fit_that_stopped_early_is_not_gone_on_with(
-    paths, faces, vgg16_file, tmp_path, monkeypatch
+    paths, faces, vgg11_file, tmp_path, monkeypatch
 ):
-    options = OPTIONS | {"early_stopping": 1, "lr": 0.01, "max_epochs": 40, "weights": vgg16_file}
+    options = OPTIONS | {"early_stopping": 1, "lr": 0.01, "max_epochs": 40, "weights": vgg11_file}
     whole = tiny_model(**options).fit(paths, faces.target)
     n_first = sum(row["member"] == 0 for row in whole.classifier_.history_)
     assert n_first < 40
@@ -110,10 +110,10 @@ def test_a_fit_that_stopped_early_is_not_gone_on_with(
         {"loss": {"cross_entropy": 1, "expectation_l1": 1}, "representative": "midpoint"},
     ],
 )
-def test_another_fit_does_not_take_it_up(other, paths, faces, vgg16_file, tmp_path, monkeypatch):
+def test_another_fit_does_not_take_it_up(other, paths, faces, vgg11_file, tmp_path, monkeypatch):
     other = dict(other)
     bins = {"binner__representative": other.pop("representative", "mean")}
-    options = OPTIONS | {"n_members": 1, "weights": vgg16_file}
+    options = OPTIONS | {"n_members": 1, "weights": vgg11_file}
     options |= {"loss": other["loss"]} if "loss" in other else {}
     with monkeypatch.context() as context:
         kill_after(3, context)
@@ -174,11 +174,11 @@ print(fit(weights, checkpoint=folder))
 """
 
 
-def test_another_process_goes_on_with_the_same_bits(vgg16_file, tmp_path):
+def test_another_process_goes_on_with_the_same_bits(vgg11_file, tmp_path):
     """Whose sets of texts have another order."""
 
     def run(n_epochs, seed):
-        command = [sys.executable, "-c", _FIT + _KILLED, vgg16_file, tmp_path, str(n_epochs)]
+        command = [sys.executable, "-c", _FIT + _KILLED, vgg11_file, tmp_path, str(n_epochs)]
         environment = os.environ | {"PYTHONHASHSEED": str(seed)}
         return subprocess.run(
             command, env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -187,11 +187,11 @@ def test_another_process_goes_on_with_the_same_bits(vgg16_file, tmp_path):
     here = {}
     exec(_FIT, here)
     assert run(2, seed=2) == ""
-    assert float(run(99, seed=3)) == here["fit"](str(vgg16_file))
+    assert float(run(99, seed=3)) == here["fit"](str(vgg11_file))
 
 
-def test_a_damaged_file_is_begun_anew(paths, faces, vgg16_file, tmp_path, monkeypatch):
-    options = OPTIONS | {"weights": vgg16_file, "n_members": 1}
+def test_a_damaged_file_is_begun_anew(paths, faces, vgg11_file, tmp_path, monkeypatch):
+    options = OPTIONS | {"weights": vgg11_file, "n_members": 1}
     model = tiny_model(checkpoint=tmp_path, **options)
     with monkeypatch.context() as context:
         kill_after(3, context)

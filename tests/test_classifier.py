@@ -47,8 +47,8 @@ def test_classifies_with_its_own_labels(faces, labels):
 
 @pytest.mark.parametrize("trainable", ["head", "block5", "all"])
 def test_trains_from_the_layer_asked(faces, labels, trainable):
-    classifier = tiny_classifier(trainable=trainable, hidden_layer_sizes=(), max_epochs=1)
-    classifier.fit(faces.data, labels)
+    options = {"trainable": trainable, "hidden_layer_sizes": (), "max_epochs": 1}
+    classifier = tiny_classifier(backbone="vgg16", **options).fit(faces.data, labels)
     n_trained = sum(p.numel() for p in classifier.net_.module_.parameters())
     block5 = 3 * (512 * 512 * 9 + 512)
     head = 512 * 2 + 2
@@ -213,15 +213,15 @@ def test_the_learning_rate_of_one_cycle_rises_and_falls(faces, labels):
     assert classifier.history_[0]["lr"] == seen[9]
 
 
-def test_learning_rates_of_blocks(faces, labels, vgg16_file):
+def test_learning_rates_of_blocks(faces, labels, vgg11_file):
     def moved(**options):
         options = {"trainable": "block4", "max_epochs": 1, "optimizer": "sgd"} | options
-        classifier = tiny_classifier(weights=vgg16_file, weight_decay=0.0, **options)
+        classifier = tiny_classifier(weights=vgg11_file, weight_decay=0.0, **options)
         classifier.fit(faces.data, labels)
-        after, before = classifier.net_.module_.state_dict(), load_file(vgg16_file)
+        after, before = classifier.net_.module_.state_dict(), load_file(vgg11_file)
         return [
             (after[f"features.{i}.weight"] - before[f"features.{i}.weight"]).abs().sum().item()
-            for i in (17, 24)
+            for i in (11, 16)
         ]
 
     whole, slow = moved(lr=0.1), moved(lr=0.1, lr_ratio=0.1)
@@ -441,10 +441,10 @@ def test_verbose_shows_progress_and_can_be_pickled(faces, labels, capsys):
     pickle.loads(pickle.dumps(bars))
 
 
-def test_starts_from_a_weights_file(faces, labels, vgg16_file):
-    classifier = tiny_classifier(weights=vgg16_file).fit(faces.data, labels)
-    expected = load_file(vgg16_file)["features.28.weight"]
-    assert torch.equal(classifier.prefix_.features[28].weight, expected)
+def test_starts_from_a_weights_file(faces, labels, vgg11_file):
+    classifier = tiny_classifier(weights=vgg11_file).fit(faces.data, labels)
+    expected = load_file(vgg11_file)["features.18.weight"]
+    assert torch.equal(classifier.prefix_.features[18].weight, expected)
 
 
 def test_few_images_are_enough(faces):

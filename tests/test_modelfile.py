@@ -124,5 +124,5 @@ def test_apparent_ages_on_top_of_real_ones(faces, tmp_path):
 
 def test_a_model_of_another_backbone_is_no_weights(faces, tmp_path, fitted):
     fitted.save(tmp_path / "real.skage")
-    with pytest.raises(ValueError, match=r"another architecture: vgg11 has no layer features"):
-        tiny_model(weights=tmp_path / "real.skage", backbone="vgg11").fit(faces.data, faces.target)
+    with pytest.raises(ValueError, match=r"another architecture: vgg16 has no layer features"):
+        tiny_model(weights=tmp_path / "real.skage", backbone="vgg16").fit(faces.data, faces.target)
