@@ -29,7 +29,7 @@ def test_weights_of_the_images_that_are_left_are_1_on_average():
     ("arguments", "message"),
     [
         ({"ages": [1, 2, 3]}, "go together"),
-        ({"sample_weight": [0, 0, 0]}, "non-zero"),
+        ({"sample_weight": [0, 0, 0]}, "zero"),
         ({"bin_values": [1, 2], "ages": [1, 2, 3]}, "whole numbers from 0 to 1"),
         ({"distributions": np.zeros((3, 3))}, "no probability"),
         ({"class_weight": "balanced_ages"}, "needs ages"),
