@@ -179,9 +179,9 @@ def test_killed_at_any_moment_a_store_holds_nothing_wrong(tmp_path):
     )
     result = json.loads(run.stdout)
     assert result["wrong"] == 0
-    assert result["n_cut_short"] == 25
+    assert result["n_cut_short"] == 50
     # What the killed had not stored yet is computed again: a chunk each at most.
-    assert 1300 < result["n_computed"] <= 1300 + 25 * 32
+    assert 2600 < result["n_computed"] <= 2600 + 50 * 32
 
 
 def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):

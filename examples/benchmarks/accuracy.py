@@ -135,6 +135,7 @@ AS_DEX = {
     "classifier__lr_step": 4,
     "classifier__weight_decay": 5e-4,
 }
+SOFT = target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)
 VALIDATED = {"classifier__validation_fraction": 0.1, "classifier__early_stopping": 20}
 COPIES = Jitter(2)
 FITS: dict[str, Fit] = {
@@ -151,11 +152,9 @@ FITS: dict[str, Fit] = {
     "cross-entropy + 0.1 L1": Fit(loss(cross_entropy=1, expectation_l1=0.1)),
     "cross-entropy + 0.1 L2": Fit(loss(cross_entropy=1, expectation_l2=0.1), rates=RATES),
     "mean-variance": Fit(loss(cross_entropy=1, expectation_l2=0.2, variance=0.05), rates=RATES),
-    "Gaussian + 0.1 L1": Fit(target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)),
+    "Gaussian + 0.1 L1": Fit(SOFT),
     "Gaussian + 0.1 L1, 2,048 components": Fit(
-        target("gaussian")
-        | loss(cross_entropy=1, expectation_l1=0.1)
-        | {"classifier__n_components": 2048, "classifier__n_members": 5},
+        SOFT | {"classifier__n_components": 2048, "classifier__n_members": 5},
         n_members=(1, 5),
     ),
     "regression, L1": Fit(regression("l1"), rates=RATES, decodings=("mean",)),
@@ -165,10 +164,7 @@ FITS: dict[str, Fit] = {
         {"classifier__class_weight": "balanced_ages", "classifier__sampling": "weighted"}
     ),
     "ensemble, Gaussian + 0.1 L1": Fit(
-        VALIDATED
-        | target("gaussian")
-        | loss(cross_entropy=1, expectation_l1=0.1)
-        | {"classifier__n_members": 20},
+        VALIDATED | SOFT | {"classifier__n_members": 20},
         n_members=(1, 5, 20),
     ),
     **{
