@@ -1,4 +1,5 @@
 import csv
+import re
 import subprocess
 import sys
 
@@ -154,7 +155,7 @@ def test_cache_is_looked_at_limited_and_emptied(table, tmp_path):
     assert trained.exit_code == 0, trained.output
     shown = run("cache", "info", *there).output
     assert f"{folder}: 0.00 GB of at most 20.00 GB" in shown
-    assert "40 x 32 px, 13 convolutions, float32" in shown
+    assert re.search("40 x 32 px, 13 convolutions, b?float", shown)
     assert "of at most 1500.00 GB" in run("cache", "limit", "1.5 TB", *there).output
     assert "'much' is no size such as 500MB" in run("cache", "limit", "much", *there).output
     assert "of at most 0.00 GB" in run("cache", "limit", "1000", *there).output

@@ -109,7 +109,7 @@ def test_every_loss_trains(loss, faces, tmp_path):
     if loss == "variance":
         loss = {"variance": 0.01, "expectation_l2": 0.01}
     options = {"validation_fraction": 0, "max_epochs": 15, "lr": 3e-3, "dropout": 0}
-    model = tiny_model(5, loss=loss, **options)
+    model = tiny_model(5, loss=loss, precision="float32", **options)
     model.fit(faces.data, faces.target)
     first, last = (model.classifier_.history_[i]["train_loss"] for i in (0, -1))
     assert last < first
