@@ -1,15 +1,16 @@
 import csv
-import re
 import subprocess
 import sys
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 import skage
 from skage.cli import main
 from skage.datasets import make_faces
+from skage.hardware import resolve_precision
 
 TINY = ["--weights", "none", "--hidden", "16", "--image-size", "32", "--epochs", "1", "--bins", "4"]
 
@@ -155,7 +156,8 @@ def test_cache_is_looked_at_limited_and_emptied(table, tmp_path):
     assert trained.exit_code == 0, trained.output
     shown = run("cache", "info", *there).output
     assert f"{folder}: 0.00 GB of at most 20.00 GB" in shown
-    assert re.search("40 x 32 px, 13 convolutions, b?float", shown)
+    arithmetic = str(resolve_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+    assert f"40 x 32 px, 13 convolutions, {arithmetic}" in shown
     assert "of at most 1500.00 GB" in run("cache", "limit", "1.5 TB", *there).output
     assert "'much' is no size such as 500MB" in run("cache", "limit", "much", *there).output
     assert "of at most 0.00 GB" in run("cache", "limit", "1000", *there).output

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from .conftest import tiny_model
+from .two_processes import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -34,9 +35,7 @@ def test_two_processes_train_the_network_that_one_trains(faces, tmp_path):
     one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert one["ages"] == two["ages"]
     assert one["n_trained"] == two["n_trained"] == 16 * 3  # half of 32 images, 3 epochs
-    options = {"max_epochs": 3, "dropout": 0, "batch_size": 32, "validation_fraction": 0.2}
-    options["precision"] = "float32"  # the same sums, but for their order
-    alone = tiny_model(**options).fit(faces.data, faces.target)
+    alone = tiny_model(**OPTIONS).fit(faces.data, faces.target)
     assert one["ages"] == pytest.approx(alone.predict(faces.data), rel=1e-3)
     assert one["valid_mae"] == two["valid_mae"]
     assert one["train_loss"] == two["train_loss"]

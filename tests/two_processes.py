@@ -10,6 +10,15 @@ from skorch.callbacks import Callback
 from skage.datasets import make_faces
 from tests.conftest import tiny_model
 
+# In float32 the sums of one process and of two differ by their order alone.
+OPTIONS = {
+    "max_epochs": 3,
+    "dropout": 0,
+    "batch_size": 32,
+    "validation_fraction": 0.2,
+    "precision": "float32",
+}
+
 
 class CountTrained(Callback):
     n_trained = 0
@@ -20,11 +29,9 @@ class CountTrained(Callback):
 
 def main(folder):
     faces = make_faces(40, image_size=32, random_state=0)
-    options = {"max_epochs": 3, "dropout": 0, "batch_size": 32, "validation_fraction": 0.2}
-    options["precision"] = "float32"  # the same sums, but for their order
-    model = tiny_model(accelerate=True, callbacks=[CountTrained()], **options)
+    model = tiny_model(accelerate=True, callbacks=[CountTrained()], **OPTIONS)
     model.fit(faces.data, faces.target)
-    tiny_model(accelerate=True, early_stopping=1, **options).fit(faces.data, faces.target)
+    tiny_model(accelerate=True, early_stopping=1, **OPTIONS).fit(faces.data, faces.target)
     last = model.classifier_.history_[-1]
     result = {
         "ages": model.predict(faces.data).tolist(),
