@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .ages import check_ages
+from .checks import check_ages
 from .binning import tails
 from .images import check_images, digest_and_decoder, resize
 

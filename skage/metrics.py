@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
-from .ages import check_ages
+from .checks import check_ages
 
 __all__ = [
     "cumulative_score",

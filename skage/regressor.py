@@ -28,7 +28,7 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from .ages import check_ages
+from .checks import check_ages
 from .binning import AgeBinner, tails
 from .grouped import FacePath
 from .images import DerivedImage, image_tags

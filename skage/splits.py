@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from .ages import check_ages
+from .checks import check_ages
 from .binning import AgeBinner
 
 __all__ = ["AgeStratifiedGroupKFold", "published_split"]

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor
 
-from .ages import check_ages
+from .checks import check_ages
 
 
 @dataclass

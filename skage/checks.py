@@ -1,4 +1,4 @@
-"""What counts as a list of ages."""
+"""What counts as a list of ages, and of weights."""
 
 from __future__ import annotations
 
