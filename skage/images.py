@@ -33,8 +33,12 @@ R = TypeVar("R")
 _pil_lock = threading.Lock()
 
 # Pillow has another program draw these, or opens what they hold, of any format,
-# before its size is known; or (FITS) it takes long over a few bytes.
-_REFUSED_FORMATS = {"EPS", "FITS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"}
+# before its size is known; or (FITS) it takes long over a few bytes; or it knows
+# their first bytes only (BUFR, GRIB, HDF5, MPEG).
+_REFUSED_FORMATS = {
+    *("EPS", "FITS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"),
+    *("BUFR", "GRIB", "HDF5", "MPEG"),
+}
 
 # A progressive JPEG of some kilobytes may go through millions of pixels any number
 # of times; encoders write ten scans or so.
@@ -123,6 +127,34 @@ class DerivedImage(ABC):
     ) -> None:
         """Raise what would keep it from being made, as far as that shows quickly."""
         decode(size)
+
+
+def has_image_suffix(path: str | bytes | os.PathLike) -> bool:
+    """Whether a path ends like the name of an image that can be read.
+
+    These are the suffixes of all formats that the installed Pillow reads, plugins
+    that are registered with it included, but for those that skage refuses: formats
+    that hold others or are drawn by another program (.eps, .ico, .wmf), and data that
+    Pillow only recognises (.h5, .mpg). The file itself is not looked at.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+
+    Returns
+    -------
+    is_image : bool
+
+    Examples
+    --------
+    >>> from skage.images import has_image_suffix
+    >>> [has_image_suffix(name) for name in ("face.JPG", "face.jfif", "faces.csv", "jpg")]
+    [True, True, False, False]
+    """
+    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+    name = Image.registered_extensions().get(suffix, "")
+    # An MPO file is a JPEG and some more; Pillow's reader of JPEG reads both.
+    return ("JPEG" if name == "MPO" else name) in Image.OPEN and name not in _REFUSED_FORMATS
 
 
 def check_images(X: Any) -> Any:

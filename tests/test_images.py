@@ -12,6 +12,7 @@ from skage.images import (
     ImageError,
     check_images,
     digest_and_decoder,
+    has_image_suffix,
     map_ahead,
     remembered_digest,
     resize,
@@ -175,6 +176,37 @@ def test_pillow_runs_no_other_program_and_opens_nothing_within_a_file(tmp_path, 
     for name in ("face.eps", "face.ico", "face.iim"):
         with pytest.raises(ImageError, match=rf"{name} .* unknown format"):
             decode(tmp_path / name)
+
+
+def test_a_suffix_counts_as_an_images_if_a_file_of_it_can_be_read(tmp_path, picture):
+    modes = {"MSP": "1", "XBM": "1", "PALM": "P", "BLP": "P"}
+    n_read = 0
+    for suffix, name in Image.registered_extensions().items():
+        path = tmp_path / f"face{suffix.upper()}"
+        try:
+            Image.fromarray(picture).convert(modes.get(name, "RGB")).save(path, name)
+        except (KeyError, OSError):  # Pillow writes no such file
+            continue
+        try:
+            decode(path)
+            n_read += 1
+        except ImageError:
+            assert not has_image_suffix(path), path
+        else:
+            assert has_image_suffix(path), path
+    assert n_read > 20
+
+
+@pytest.mark.parametrize("name", ["a.jpe", "a.JFIF", Path("b/a.Png"), b"a.bmp", "a.tar.ppm"])
+def test_suffixes_of_images(name):
+    assert has_image_suffix(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a", "jpg", ".jpg", "a.jpg.csv", "a.pdf", "a.mpg", "a.h5", "a.eps", "a.ico", "."]
+)
+def test_suffixes_of_no_image(name):
+    assert not has_image_suffix(name)
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):
