@@ -178,6 +178,7 @@ def test_pillow_runs_no_other_program_and_opens_nothing_within_a_file(tmp_path, 
             decode(tmp_path / name)
 
 
+@pytest.mark.filterwarnings("ignore:.* image format is deprecated:DeprecationWarning")
 def test_a_suffix_counts_as_an_images_if_a_file_of_it_can_be_read(tmp_path, picture):
     modes = {"MSP": "1", "XBM": "1", "PALM": "P", "BLP": "P"}
     n_read = 0
