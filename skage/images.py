@@ -253,6 +253,49 @@ def check_readable(item: Any, position: int, size: int) -> None:
         digest_and_decoder(item, position)[1](size)
 
 
+def readable(X: Any, *, n_jobs: int | None = None) -> np.ndarray:
+    """Which images can be read: read all of them, and say of each whether it worked.
+
+    The crop of a face that is not found counts as not readable unless `FaceCropper`
+    takes the whole image instead (``on_no_face="whole"``). scikit-learn's searches score
+    no NaN and no failed fit: leave such images out before.
+
+    Parameters
+    ----------
+    X : sequence of n_samples images
+        Paths, PIL images, arrays or crops; see `check_images`.
+    n_jobs : int, default=None
+        Threads; None takes as many as there are processors.
+
+    Returns
+    -------
+    mask : ndarray of shape (n_samples,), bool
+
+    Raises
+    ------
+    ValueError
+        If X does not hold images; see `check_images`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skage.images import readable
+    >>> paths = np.array(["face.jpg", "lost.jpg"])
+    >>> mask = readable(paths)
+    >>> search.fit(paths[mask], ages[mask], groups=person[mask])  # doctest: +SKIP
+    """
+
+    def is_readable(position: int) -> bool:
+        try:
+            digest_and_decoder(images[position], position)[1](1)
+        except ImageError:
+            return False
+        return True
+
+    images = check_images(X)
+    return np.array(list(map_ahead(is_readable, range(len(images)), n_jobs)), dtype=bool)
+
+
 def resize(image: Image.Image, size: int) -> np.ndarray:
     """Squeeze an RGB image to (size, size, 3) uint8, as DEX squeezes its crops."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skage import images
+from skage import FaceCropper, images
 from skage.images import (
     ImageError,
     check_images,
     digest_and_decoder,
     has_image_suffix,
     map_ahead,
+    readable,
     remembered_digest,
     resize,
 )
@@ -264,6 +265,36 @@ def test_the_digest_follows_the_content(paths, picture):
 
 def test_resize_squeezes_to_a_square(picture):
     assert resize(Image.fromarray(picture), 32).shape == (32, 32, 3)
+
+
+def test_a_mask_tells_which_images_can_be_read(paths, picture, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(Path(paths[0]).read_bytes()[:200])
+    mask = readable([paths[0], tmp_path / "broken.jpg", picture, "lost.jpg", picture * 2.0])
+    assert mask.dtype == bool
+    assert mask.tolist() == [True, False, True, False, False]
+    assert readable(pd.Series(paths), n_jobs=1).all()
+    with pytest.raises(ValueError, match="one image"):
+        readable(paths[0])
+
+
+@pytest.mark.parametrize(("on_no_face", "expected"), [("nan", 0), ("raise", 0), ("whole", 1)])
+def test_a_face_that_is_not_found_is_not_readable_unless_the_whole_image_is_taken(
+    on_no_face, expected, paths
+):
+    def bright(pixels):
+        return [[2, 2, 8, 8, 1.0]] if pixels.mean() > 128 else []
+
+    X = [np.full((20, 20), 200, np.uint8), np.zeros((20, 20), np.uint8), "lost.jpg"]
+    crops = FaceCropper(bright, on_no_face=on_no_face).transform(X)
+    assert readable(crops).tolist() == [True, bool(expected), False]
+
+
+def test_a_detectors_own_bug_is_not_taken_for_an_unreadable_image(picture):
+    def faulty(pixels):
+        raise TypeError("a bug")
+
+    with pytest.raises(TypeError, match="a bug"):
+        readable(FaceCropper(faulty).transform([picture]))
 
 
 def test_map_ahead_keeps_order_and_stays_near_its_consumer():
