@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import ndtr, softmax
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from .checks import check_ages
+from .checks import OLDEST, check_ages, check_weights
 from .partition import balanced_cuts
 
 
@@ -29,8 +29,9 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Not used where `n_bins` gives the edges.
 
     age_range : (float, float), default=None
-        Outer edges in years; ages outside belong to the end bins, and count in
-        their means. None takes the youngest and oldest age of fit.
+        The range in years that is cut into bins. Training ages outside it belong
+        to the end bins, which reach out to them.
+        None takes the youngest and oldest age of fit.
 
     representative : {"mean", "midpoint"}, default="mean"
         The age that stands for a bin: the mean of its training ages (its
@@ -50,10 +51,12 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     bin_edges_ : ndarray of shape (n_bins_ + 1,)
-        Edges in years. A bin holds its lower edge but not its upper one; ages
-        outside the edges belong to the end bins.
+        Edges in years; the outer ones take in all training ages. A bin holds its
+        lower edge but not its upper one; ages outside belong to the end bins.
     bin_values_ : ndarray of shape (n_bins_,)
         The age in years that stands for each bin.
+    bin_support_ : ndarray of shape (n_bins_, 2)
+        From which to which age in years a bin's probability is spread; see Notes.
     n_bins_ : int
         Number of bins; fewer than asked where there are too few distinct ages.
 
@@ -69,6 +72,15 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     No other partition into that many non-empty bins is closer to equal counts
     in the least-squares sense. Inner edges lie halfway between the ages they
     part.
+
+    `quantile`, `cdf` and `std` take a bin's probability p as spread over its
+    support [a, b], which its value v divides: evenly over [a, v] with
+    ``p * (b - v) / (b - a)``, and evenly over [v, b] with the rest. The mean of
+    this density is v, so that the expected age, its standard deviation and its
+    quantiles are those of one distribution. The support is where the bin's training
+    ages are, and half a step beyond, a step being the median distance between
+    neighbouring ages; with midpoints as values, or without training ages, it
+    reaches from edge to edge.
 
     Examples
     --------
@@ -128,33 +140,32 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an age is no finite number, or edges or `age_range` do not ascend.
+            If an age is not a finite number, edges or `age_range` do not ascend, or
+            all weights are zero.
+
+        Warns
+        -----
+        UserWarning
+            If ages are negative, which may mark missing ones, or above 120.
         """
         ages = check_ages(X)
-        if (ages < 0).any():
-            first, count = int(np.argmax(ages < 0)), int((ages < 0).sum())
-            warnings.warn(
-                f"{count} of the {len(ages)} ages are negative, first {ages[first]} at position "
-                f"{first}. Drop them if they mark missing ages.",
-                stacklevel=3,
-            )
+        _warn_of_unlikely(ages)
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, ages, dtype=np.float64, ensure_non_negative=True
-            )
+            weight = check_weights(sample_weight, len(ages))
             ages, weight = ages[weight > 0], weight[weight > 0]
-            if not len(ages):
-                raise ValueError("All sample weights are zero: there is no age to bin.")
-        self.bin_edges_ = self._find_edges(ages, weight)
-        self.n_bins_ = len(self.bin_edges_) - 1
-        self.bin_values_ = (self.bin_edges_[:-1] + self.bin_edges_[1:]) / 2
+        edges = self._find_edges(ages, weight)
+        self.n_bins_ = len(edges) - 1
+        edges[0], edges[-1] = min(edges[0], ages.min()), max(edges[-1], ages.max())
+        self.bin_values_ = (edges[:-1] + edges[1:]) / 2
+        self.bin_edges_ = edges
+        codes = self.transform(ages)
         if self.representative == "mean":
-            codes = self.transform(ages)
             total = np.bincount(codes, weight, self.n_bins_)
             sums = np.bincount(codes, ages if weight is None else ages * weight, self.n_bins_)
             seen = total > 0
             self.bin_values_[seen] = sums[seen] / total[seen]
+        self.bin_support_ = self._find_support(ages, codes)
         return self
 
     def transform(self, X):
@@ -192,8 +203,9 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an age or a standard deviation is no finite number, a standard
-            deviation is negative, or is given for another encoding.
+            If an age or a standard deviation is not a finite number, a standard
+            deviation is negative or is given for another encoding, or a parameter
+            is not valid.
 
         Notes
         -----
@@ -206,6 +218,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         "two_hot" on the end bin.
         """
         check_is_fitted(self)
+        self._validate_params()
         ages = check_ages(X)
         if std is None:
             std = np.full(len(ages), float(self.sigma))
@@ -220,26 +233,8 @@ class AgeBinner(TransformerMixin, BaseEstimator):
                     f"std must hold a standard deviation >= 0 for each of {len(ages)} ages; it "
                     f"has {len(std)}, from {std.min():g} on."
                 )
-        if self.encoding == "gaussian":
-            inner = self.bin_edges_[1:-1] - ages[:, None]
-            # An age on an edge belongs above it, so with no spread all is above.
-            z = inner / np.maximum(std, 1e-6)[:, None]
-            below = np.where((std == 0)[:, None], inner > 0, ndtr(z))
-            ends = np.zeros((len(ages), 1)), np.ones((len(ages), 1))
-            found = np.diff(np.hstack([ends[0], below, ends[1]]), axis=1)
-        elif self.encoding == "sord":
-            found = softmax(-np.abs(self.bin_values_ - ages[:, None]) / self.sigma, axis=1)
-        elif self.encoding == "two_hot" and self.n_bins_ > 1:
-            values = self.bin_values_
-            right = np.searchsorted(values, ages).clip(1, len(values) - 1)
-            gap = values[right] - values[right - 1]
-            share = ((ages - values[right - 1]) / gap).clip(0, 1)
-            rows = np.arange(len(ages))
-            found = np.zeros((len(ages), self.n_bins_))
-            found[rows, right], found[rows, right - 1] = share, 1 - share
-        else:
-            found = np.eye(self.n_bins_)[self.transform(ages)]
-        return found.astype(np.float32)
+        with np.errstate(under="ignore"):  # far tails are zero
+            return self._distributions(ages, std).astype(np.float32)
 
     def inverse_transform(self, X):
         """Ages of bin codes, or expected ages of bin probabilities (DEX, equation 4).
@@ -271,7 +266,8 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     def quantile(self, probabilities, level):
         """Age below which `level` of each row's probability lies.
 
-        A bin's probability counts as spread evenly between its edges.
+        It is not below 0, unless training ages were. How a bin's probability is
+        spread over its ages is in the Notes of this class.
 
         Parameters
         ----------
@@ -287,20 +283,47 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._check_probabilities(np.asarray(probabilities))
-        edges, rows = self.bin_edges_, np.arange(len(X))
-        below = np.cumsum(X, axis=1, dtype=np.float64)
+        start, end, mass = self._pieces(X)
+        rows = np.arange(len(X))
+        below = np.cumsum(mass, axis=1)
         target = level * below[:, -1]
-        code = (below < target[:, None]).sum(axis=1)
-        inside = X[rows, code].astype(np.float64)
-        before = below[rows, code] - inside
+        piece = (below < target[:, None]).sum(axis=1)
+        inside = mass[rows, piece]
+        before = below[rows, piece] - inside
         share = np.divide(target - before, inside, out=np.zeros_like(target), where=inside != 0)
-        return (edges[code] + share * (edges[code + 1] - edges[code])).astype(X.dtype)
+        ages = start[piece] + share * (end[piece] - start[piece])
+        if self.bin_values_[0] >= 0:  # half a step below an age of zero
+            ages = np.where(ages < 0, 0.0, ages)
+        return ages.astype(X.dtype)
+
+    def cdf(self, probabilities, ages):
+        """Probability that the age is at most each of some ages.
+
+        Parameters
+        ----------
+        probabilities : array-like of shape (n_samples, n_bins_)
+            Each row's probabilities of the bins; NaN gives NaN.
+        ages : array-like of shape (n_ages,)
+            In years.
+
+        Returns
+        -------
+        cdf : ndarray of shape (n_samples, n_ages)
+            From 0 to 1.
+        """
+        check_is_fitted(self)
+        X = self._check_probabilities(np.asarray(probabilities))
+        ages = check_ages(ages, "ages")[:, None]
+        start, end, mass = self._pieces(X)
+        width = end - start
+        below = np.divide(ages - start, width, out=(ages >= start) * 1.0, where=width > 0)
+        return (mass @ below.clip(0, 1).T).astype(X.dtype)
 
     def std(self, probabilities):
         """Standard deviation of each row's distribution of age.
 
-        It takes in the spread between the bins' values and that within the
-        bins, evenly between their edges.
+        It takes in the spread between the bins' values and that within the bins,
+        as the Notes of this class describe it.
 
         Parameters
         ----------
@@ -315,8 +338,65 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._check_probabilities(np.asarray(probabilities))
         mean = (X * self.bin_values_).sum(axis=1, keepdims=True)
-        squares = np.diff(self.bin_edges_) ** 2 / 12 + (self.bin_values_ - mean) ** 2
+        low, high = self.bin_support_.T
+        within = (self.bin_values_ - low) * (high - self.bin_values_) / 3
+        squares = within + (self.bin_values_ - mean) ** 2
         return np.sqrt((X * squares).sum(axis=1)).astype(X.dtype)
+
+    def _distributions(self, ages, std):
+        if self.encoding == "gaussian":
+            inner = self.bin_edges_[1:-1] - ages[:, None]
+            # An age on an edge belongs above it, so with no spread all is above.
+            z = inner / np.maximum(std, 1e-6)[:, None]
+            below = np.where((std == 0)[:, None], inner > 0, ndtr(z))
+            ends = np.zeros((len(ages), 1)), np.ones((len(ages), 1))
+            return np.diff(np.hstack([ends[0], below, ends[1]]), axis=1)
+        if self.encoding == "sord":
+            return softmax(-np.abs(self.bin_values_ - ages[:, None]) / self.sigma, axis=1)
+        if self.encoding == "two_hot" and self.n_bins_ > 1:
+            values = self.bin_values_
+            right = np.searchsorted(values, ages).clip(1, len(values) - 1)
+            gap = values[right] - values[right - 1]
+            share = ((ages - values[right - 1]) / gap).clip(0, 1)
+            rows = np.arange(len(ages))
+            found = np.zeros((len(ages), self.n_bins_))
+            found[rows, right], found[rows, right - 1] = share, 1 - share
+            return found
+        return np.eye(self.n_bins_)[self.transform(ages)]
+
+    def _pieces(self, X):
+        """Start and end (2 n_bins,) of the runs of even density, and each row's mass there."""
+        (low, high), value = self.bin_support_.T, self.bin_values_
+        share = np.stack([high - value, value - low], axis=1) / (high - low)[:, None]
+        mass = (X[:, :, None].astype(np.float64) * share).reshape(len(X), -1)
+        start, end = np.stack([low, value], axis=1), np.stack([value, high], axis=1)
+        return start.ravel(), end.ravel(), mass
+
+    def _find_support(self, ages, codes):
+        edges = self.bin_edges_
+        distinct = np.unique(ages)
+        half = np.median(np.diff(distinct)) / 2 if len(distinct) > 1 else 0.5
+        bounds = edges.copy()
+        for j in np.flatnonzero(np.isin(edges[1:-1], distinct)) + 1:
+            # An age on an edge lies in the bin above, which starts a little before it.
+            older = np.searchsorted(distinct, edges[j])
+            gap = edges[j] - distinct[older - 1] if older else np.inf
+            bounds[j] -= min(half, gap / 2, (edges[j] - edges[j - 1]) / 2)
+        if edges[0] == distinct[0]:
+            bounds[0] -= half
+            if distinct[0] > 0:
+                bounds[0] = max(bounds[0], 0)
+        if edges[-1] == distinct[-1]:
+            bounds[-1] += half
+        low, high = bounds[:-1].copy(), bounds[1:].copy()
+        if self.representative == "mean":
+            youngest, oldest = np.full(self.n_bins_, np.inf), np.full(self.n_bins_, -np.inf)
+            np.minimum.at(youngest, codes, ages)
+            np.maximum.at(oldest, codes, ages)
+            seen = youngest <= oldest
+            low[seen] = np.maximum(low, youngest - half)[seen]
+            high[seen] = np.minimum(high, oldest + half)[seen]
+        return np.stack([low, high], axis=1)
 
     def _check_codes(self, codes):
         valid = np.isin(codes, np.arange(self.n_bins_))
@@ -388,6 +468,24 @@ def tails(coverage: float) -> tuple[float, float]:
         raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, for example 0.9.")
     tail = (1 - coverage) / 2
     return tail, 1 - tail
+
+
+def _warn_of_unlikely(ages):
+    for unlikely, what, way_out in (
+        (ages < 0, "negative", "Drop them if they mark missing ages."),
+        (
+            ages > OLDEST,
+            f"above {OLDEST}",
+            "If they are years of birth, subtract them from the year of the photograph.",
+        ),
+    ):
+        if unlikely.any():
+            first = int(np.argmax(unlikely))
+            warnings.warn(
+                f"{unlikely.sum()} of the {len(ages)} ages are {what}, first {ages[first]:g} at "
+                f"position {first}. {way_out}",
+                stacklevel=4,
+            )
 
 
 def _check_ascending(values, name):

@@ -6,6 +6,9 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import _check_sample_weight
+
+OLDEST = 120  # years; no one has been photographed much older
 
 
 def check_ages(ages: Any, name: str = "y") -> np.ndarray:
@@ -14,7 +17,7 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
     Raises
     ------
     ValueError
-        If they are of another shape, not numbers, NaN or infinite; the message
+        If they are of another shape, are not numbers, or are NaN or infinite; the message
         names the first such value and its position.
     """
     array = np.asarray(ages)
@@ -46,3 +49,26 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
             "without an age."
         )
     return array
+
+
+def check_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
+    """Weights as float64 (n_samples,), the greatest of them 1; None weighs all alike.
+
+    Only their proportions count, which sums of very small or large numbers would lose.
+
+    Raises
+    ------
+    ValueError
+        If one is negative, NaN or infinite, all are zero, or they are not `n_samples`.
+    """
+    given = np.asarray(sample_weight)
+    if given.dtype.kind in "fiub" and given.size and not given.any():
+        raise ValueError(
+            "All sample weights are zero, so there is nothing to learn from. Pass at least one "
+            "weight above 0."
+        )
+    weight = _check_sample_weight(
+        sample_weight, np.empty(n_samples), dtype=np.float64, ensure_non_negative=True
+    )
+    with np.errstate(under="ignore"):
+        return weight / weight.max()

@@ -1,17 +1,22 @@
 """Errors of age estimators, each with a scikit-learn scorer.
 
-The scorers work wherever scikit-learn takes ``scoring``. That of the
-epsilon-error needs the votes' standard deviations, which metadata routing
-carries: ``neg_epsilon_error_scorer.set_score_request(y_std=True)``.
+The scorers work wherever scikit-learn takes ``scoring``. Unlike scikit-learn's own,
+such as "neg_mean_absolute_error", they leave out images that have no prediction
+(NaN), which ``on_error="skip"`` and ``on_no_face="nan"`` give to those that cannot be
+read or show no face, and raise where nothing is left. That of the epsilon-error needs
+the votes' standard deviations, which metadata routing carries:
+``neg_epsilon_error_scorer.set_score_request(y_std=True)``.
 """
 
 from __future__ import annotations
 
+from functools import wraps
+
 import numpy as np
 from sklearn.metrics import make_scorer, mean_absolute_error
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+from sklearn.utils.validation import check_consistent_length
 
-from .checks import check_ages
+from .checks import check_ages, check_weights
 
 __all__ = [
     "cumulative_score",
@@ -22,6 +27,7 @@ __all__ = [
     "neg_epsilon_error_scorer",
     "neg_macro_mean_absolute_error_scorer",
     "neg_mean_absolute_error_scorer",
+    "predicted_only",
 ]
 
 
@@ -142,20 +148,71 @@ def epsilon_error(y_true, y_pred, y_std, *, sample_weight=None):
             f"y_std[{first}] is {y_std[first]}; a standard deviation of votes must be above 0. "
             "Drop images with one vote."
         )
-    errors = 1 - np.exp(-((y_pred - y_true) ** 2) / (2 * y_std**2))
+    with np.errstate(under="ignore", over="ignore"):  # an error far beyond the votes counts as 1
+        errors = 1 - np.exp(-(((y_pred - y_true) / y_std) ** 2) / 2)
     return float(np.average(errors, weights=weight))
 
 
 def _check(y_true, y_pred, sample_weight):
     y_true, y_pred = check_ages(y_true, "y_true"), check_ages(y_pred, "y_pred")
     check_consistent_length(y_true, y_pred)
-    weight = None if sample_weight is None else _check_sample_weight(sample_weight, y_true)
+    weight = None if sample_weight is None else check_weights(sample_weight, len(y_true))
     return y_true, y_pred, weight
 
 
-neg_mean_absolute_error_scorer = make_scorer(mean_absolute_error, greater_is_better=False)
-cumulative_score_scorer = make_scorer(cumulative_score)
-neg_macro_mean_absolute_error_scorer = make_scorer(
+def predicted_only(y_true, y_pred, *others):
+    """The samples that have a prediction.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Ages in years.
+    y_pred : array-like of shape (n_samples,)
+        In years; NaN where there is no prediction.
+    *others : array-like of shape (n_samples,) or None
+        What else belongs to the samples, such as weights.
+
+    Returns
+    -------
+    y_true, y_pred, *others : tuple of ndarray or None
+        Without the samples whose prediction is NaN.
+
+    Raises
+    ------
+    ValueError
+        If all predictions are NaN, or lengths differ.
+
+    Examples
+    --------
+    >>> from skage.metrics import predicted_only
+    >>> predicted_only([20, 30, 40], [22, float("nan"), 39])
+    (array([20, 40]), array([22., 39.]))
+    """
+    check_consistent_length(y_true, y_pred, *others)
+    y_pred = np.asarray(y_pred)
+    kept = ~np.isnan(y_pred) if y_pred.dtype.kind == "f" else np.ones(len(y_pred), dtype=bool)
+    if not kept.any():
+        raise ValueError(
+            f"None of the {len(y_pred)} images has a prediction, so there is nothing to score."
+        )
+    samples = (y_true, y_pred, *others)
+    return tuple(None if s is None else np.asarray(s)[kept] for s in samples)
+
+
+def _make_scorer(metric, greater_is_better):
+    @wraps(metric)  # metadata routing reads the names of the metric's parameters
+    def of_predicted(y_true, y_pred, **options):
+        per_sample = {name: options.pop(name) for name in _PER_SAMPLE & options.keys()}
+        y_true, y_pred, *others = predicted_only(y_true, y_pred, *per_sample.values())
+        return metric(y_true, y_pred, **dict(zip(per_sample, others, strict=True)), **options)
+
+    return make_scorer(of_predicted, greater_is_better=greater_is_better)
+
+
+_PER_SAMPLE = {"sample_weight", "y_std"}
+neg_mean_absolute_error_scorer = _make_scorer(mean_absolute_error, greater_is_better=False)
+cumulative_score_scorer = _make_scorer(cumulative_score, greater_is_better=True)
+neg_macro_mean_absolute_error_scorer = _make_scorer(
     macro_mean_absolute_error, greater_is_better=False
 )
-neg_epsilon_error_scorer = make_scorer(epsilon_error, greater_is_better=False)
+neg_epsilon_error_scorer = _make_scorer(epsilon_error, greater_is_better=False)

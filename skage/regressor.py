@@ -13,6 +13,7 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
+from sklearn.metrics import r2_score
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import (
@@ -22,16 +23,16 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_is_fitted,
     column_or_1d,
     has_fit_parameter,
 )
 
-from .checks import check_ages
 from .binning import AgeBinner, tails
+from .checks import check_ages, check_weights
 from .grouped import FacePath
 from .images import DerivedImage, image_tags
+from .metrics import predicted_only
 
 # The images that models of this process were trained on, and their groups; with
 # the models they go, and into no pickle.
@@ -75,21 +76,22 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    `predict_interval`, `return_std` and the median take each bin's probability
-    as spread evenly between its edges.
+    `predict_interval`, `return_std` and the median are of the distribution that the
+    Notes of `AgeBinner` describe.
 
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skage import AgeBinner, BinnedAgeRegressor
-    >>> X, y = load_diabetes(return_X_y=True)
+    >>> patients = load_diabetes().data
+    >>> X, y = patients[:, 1:], load_diabetes(scaled=False).data[:, 0]
     >>> model = BinnedAgeRegressor(LogisticRegression(C=100), AgeBinner(n_bins=10)).fit(X, y)
     >>> model.predict(X[:2]).round()
-    array([201.,  86.])
+    array([49., 41.])
     >>> model.predict_interval(X[:2], coverage=0.5).round()
-    array([[150., 255.],
-           [ 61.,  99.]])
+    array([[38., 59.],
+           [30., 51.]])
     """
 
     _parameter_constraints = {
@@ -145,10 +147,8 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                     f"{type(classifier).__name__}.fit takes no sample_weight; leave it out or "
                     "choose a classifier that does."
                 )
-            sample_weight = _check_sample_weight(
-                sample_weight, y, dtype=np.float64, ensure_non_negative=True
-            )
-            fit_params["sample_weight"] = sample_weight
+            check_weights(sample_weight, len(y))
+            fit_params["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).classifier.fit
 
@@ -215,6 +215,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             a search or a test was split without the groups.
         """
         check_is_fitted(self)
+        self._validate_params()
         self._warn_of_leak(X)
         probabilities = np.asarray(self.classifier_.predict_proba(X))
         seen = self.classifier_.classes_
@@ -229,7 +230,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """Predict central intervals from the quantiles of the distribution.
 
         How often they hold the true age is as good as the classifier's
-        calibration; nothing is corrected here.
+        calibration; nothing is corrected here. See `decode_interval`.
 
         Parameters
         ----------
@@ -242,10 +243,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         interval : ndarray of shape (n_samples, 2)
             Lower and upper bounds in years.
         """
-        levels = tails(coverage)
-        distribution = self.predict_dist(X)
-        bounds = [self.binner_.quantile(distribution, level) for level in levels]
-        return np.stack(bounds, axis=1)
+        return self.decode_interval(self.predict_dist(X), coverage)
 
     def decode_dist(self, distribution):
         """Ages of distributions over the bins, as `decode` says.
@@ -261,6 +259,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             In years.
         """
         check_is_fitted(self)
+        self._validate_params()
         distribution = np.asarray(distribution)
         if self.decode == "mean":
             return self.binner_.inverse_transform(distribution)
@@ -269,6 +268,65 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         ages = self.binner_.bin_values_[distribution.argmax(axis=1)]
         skipped = np.isnan(distribution[:, 0])
         return np.where(skipped, np.nan, ages).astype(distribution.dtype)
+
+    def decode_interval(self, distribution, coverage=0.9):
+        """Central intervals of distributions over the bins.
+
+        Between the bounds lies at least `coverage` of the distribution, and the
+        predicted age: where the mean or the mode of a skewed distribution is outside
+        its central interval, the interval reaches out to it.
+
+        Parameters
+        ----------
+        distribution : array-like of shape (n_samples, n_bins)
+            As `predict_dist` returns it.
+        coverage : float, default=0.9
+            The probability between the bounds, above 0 and below 1.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2)
+            Lower and upper bounds in years.
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1, or rows are not distributions over
+            the bins.
+        """
+        ages = self.decode_dist(distribution)
+        low, high = (self.binner_.quantile(distribution, level) for level in tails(coverage))
+        return np.stack([np.minimum(low, ages), np.maximum(high, ages)], axis=1)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of the predicted ages, as scikit-learn's regressors.
+
+        Images without a prediction, such as those that the classifier skips, are left
+        out.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or whatever the classifier takes
+        y : array-like of shape (n_samples,)
+            Ages in years.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+            At most 1; higher is better.
+
+        Raises
+        ------
+        ValueError
+            If no image has a prediction.
+
+        See Also
+        --------
+        skage.metrics : Scorers in years, which leave out such images too.
+        """
+        y, y_pred, sample_weight = predicted_only(y, self.predict(X), sample_weight)
+        return r2_score(y, y_pred, sample_weight=sample_weight)
 
     def save(self, path):
         """Write the fitted model to a file that `skage.load` reads.
@@ -304,6 +362,27 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 "that heeds them.",
                 stacklevel=3,
             )
+
+    def set_params(self, **params):
+        """Set parameters, those of the default classifier and binner included.
+
+        Parameters
+        ----------
+        **params : dict
+            By name, nested as ``binner__n_bins`` or ``classifier__lr``. Where `binner`
+            or `classifier` is None, such a parameter puts its default there first.
+
+        Returns
+        -------
+        self : BinnedAgeRegressor
+        """
+        nested = {name.partition("__")[0] for name in params if "__" in name}
+        if "binner" in nested and params.get("binner", self.binner) is None:
+            params["binner"] = AgeBinner()
+        if "classifier" in nested and params.get("classifier", self.classifier) is None:
+            self.classifier = params.pop("classifier", None)
+            params["classifier"] = self._get_classifier()
+        return super().set_params(**params)
 
     def _get_classifier(self):
         if self.classifier is not None:

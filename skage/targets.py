@@ -10,13 +10,12 @@ import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_consistent_length,
     column_or_1d,
 )
 from torch import Tensor
 
-from .checks import check_ages
+from .checks import check_ages, check_weights
 
 
 @dataclass
@@ -114,12 +113,12 @@ def check_labels(
                 f"{name} has {n_bins} bins, so the labels must be whole numbers from 0 to "
                 f"{n_bins - 1}; they are {np.unique(y)}."
             )
-    weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+    weight = check_weights(sample_weight, len(y))
     if class_weight is not None:
-        weight = weight * _balance(class_weight, y, weight > 0, ages)
+        balance = check_weights(_balance(class_weight, y, weight > 0, ages), len(y))
+        with np.errstate(under="ignore"):
+            weight = check_weights(weight * balance, len(y))
     rows = np.flatnonzero(weight)
-    if not len(rows):
-        raise ValueError("All weights are zero: there is nothing to train on.")
     classes, codes = np.unique(y[rows], return_inverse=True)
     if distributions is not None:
         distributions = np.asarray(distributions, np.float32)

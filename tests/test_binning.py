@@ -65,9 +65,9 @@ def test_values_are_means_of_the_training_ages_not_midpoints():
     assert midpoint.bin_values_.tolist() == [10, 60]
 
 
-def test_age_range_bounds_balanced_bins():
+def test_end_bins_reach_out_to_ages_beyond_age_range():
     binner = AgeBinner(2, age_range=(10, 60)).fit([1, 20, 30, 90])
-    assert binner.bin_edges_.tolist() == [10, 25, 60]
+    assert binner.bin_edges_.tolist() == [1, 25, 90]
     assert binner.transform([1, 90]).tolist() == [0, 1]
     assert binner.bin_values_.tolist() == [10.5, 60]
 
@@ -78,6 +78,15 @@ def test_weights_count_as_repeated_ages():
     repeated = AgeBinner(3).fit(np.repeat(ages, weight))
     assert weighted.bin_edges_.tolist() == repeated.bin_edges_.tolist()
     assert weighted.bin_values_ == pytest.approx(repeated.bin_values_)
+
+
+@pytest.mark.parametrize("scale", [1e-320, 8e307])
+def test_tiny_and_huge_weights_count_by_their_proportions(scale):
+    ages, weight = np.arange(40.0), np.tile([1.0, 2.0], 20)
+    expected = AgeBinner(4).fit(ages, sample_weight=weight)
+    found = AgeBinner(4).fit(ages, sample_weight=weight * scale)
+    assert (found.bin_edges_ == expected.bin_edges_).all()
+    assert found.bin_values_ == pytest.approx(expected.bin_values_, rel=1e-12)
 
 
 def test_column_and_list_are_the_same_ages():
@@ -106,6 +115,33 @@ def test_quantile_and_std_of_a_flat_distribution():
     assert binner.std(flat) == pytest.approx(100 / np.sqrt(12))
 
 
+def test_whole_ages_are_spread_over_half_a_year_either_way():
+    binner = AgeBinner([0, 1, 2, 3, 10]).fit([0, 1, 2, 2, 3, 9])
+    assert binner.bin_values_.tolist() == [0, 1, 2, 6]
+    assert binner.bin_support_.tolist() == [[-0.5, 0.5], [0.5, 1.5], [1.5, 2.5], [2.5, 9.5]]
+    sure = np.eye(4)
+    assert binner.quantile(sure, 0.05) == pytest.approx([0, 0.55, 1.55, 2.85])
+    assert binner.std(sure[1:2]) == pytest.approx(1 / np.sqrt(12))
+
+
+def test_the_youngest_age_is_within_its_bin():
+    binner = AgeBinner(3).fit([1, 1, 1, 2, 3, 4, 90])
+    assert binner.bin_support_[0].tolist() == [0.5, 1.5]
+    low, high = (binner.quantile([[1.0, 0, 0]], level)[0] for level in (0.05, 0.95))
+    assert low < binner.bin_values_[0] == 1 < high
+
+
+def test_cdf_is_the_inverse_of_quantile():
+    rng = np.random.default_rng(0)
+    binner = AgeBinner(7).fit(rng.gamma(3, 10, 500))
+    distribution = rng.dirichlet(np.ones(7), 5)
+    for level in (0.01, 0.3, 0.5, 0.99):
+        ages = binner.quantile(distribution, level)
+        assert np.diag(binner.cdf(distribution, ages)) == pytest.approx(level)
+    assert binner.cdf(distribution, [-1, 1000]).tolist() == [[0, pytest.approx(1)]] * 5
+    assert np.isnan(binner.cdf([[np.nan] * 7], [3])).all()
+
+
 def test_one_distinct_age_gives_one_bin():
     for strategy in ("balanced", "uniform"):
         with pytest.warns(UserWarning, match="only 1 distinct ages: 1 bin is made"):
@@ -120,8 +156,27 @@ def test_more_bins_than_ages_warns_with_the_number_made():
 
 
 def test_negative_ages_are_taken_with_a_warning():
-    with pytest.warns(UserWarning, match="2 of the 3 ages are negative, first -1.0 at position 1"):
+    with pytest.warns(UserWarning, match="2 of the 3 ages are negative, first -1 at position 1"):
         AgeBinner(2).fit([30, -1, -1])
+
+
+def test_years_of_birth_are_taken_with_a_warning():
+    with pytest.warns(UserWarning, match="2 of the 3 ages are above 120, first 1980 .* of birth"):
+        AgeBinner(2).fit([30, 1980, 1990])
+
+
+@pytest.mark.parametrize("encoding", ["hard", "gaussian", "sord", "two_hot"])
+def test_encodings_do_without_underflow_errors(encoding):
+    with np.errstate(all="raise"):
+        binner = AgeBinner(20, encoding=encoding, sigma=0.1).fit(np.arange(100.0))
+        found = binner.encode([0, 50.2, 99])
+    assert found.sum(axis=1) == pytest.approx([1, 1, 1])
+
+
+def test_encoding_is_checked_when_it_is_used():
+    binner = AgeBinner(2).fit([1, 2]).set_params(encoding="Gaussian")
+    with pytest.raises(ValueError, match="'encoding' parameter"):
+        binner.encode([1])
 
 
 @pytest.mark.parametrize(

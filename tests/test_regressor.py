@@ -27,8 +27,8 @@ CHILDREN = [
 ]
 
 
-# The suite's targets are those of any regression: negative, and few.
-@pytest.mark.filterwarnings("ignore:.*ages are negative", "ignore:n_bins=", "ignore:SCIPY_ARRAY")
+# The suite's targets are those of any regression: negative, large, and few.
+@pytest.mark.filterwarnings("ignore:.*ages are", "ignore:n_bins=", "ignore:SCIPY_ARRAY")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [BinnedAgeRegressor(child, AgeBinner(5)) for child in CHILDREN],
@@ -53,6 +53,7 @@ class Fixed(DummyClassifier):
 
 @pytest.fixture
 def fixed():
+    """Values 5, 15 and 60; ages at most half of 27.5 years, the median gap, from a training age."""
     X, ages = np.zeros((3, 1)), [5, 15, 60]
     return BinnedAgeRegressor(Fixed(), AgeBinner([0, 10, 20, 120])).fit(X, ages)
 
@@ -60,7 +61,7 @@ def fixed():
 def test_decodes_mean_median_and_mode(fixed):
     X = np.zeros((2, 1))
     assert fixed.predict(X) == pytest.approx([0.1 * 5 + 0.2 * 15 + 0.7 * 60] * 2)
-    assert fixed.set_params(decode="median").predict(X) == pytest.approx([20 + 100 * 2 / 7] * 2)
+    assert fixed.set_params(decode="median").predict(X) == pytest.approx([46.25 + 27.5 * 2 / 7] * 2)
     assert fixed.set_params(decode="mode").predict(X).tolist() == [60, 60]
 
 
@@ -68,10 +69,10 @@ def test_std_and_interval_come_from_the_distribution(fixed):
     X = np.zeros((1, 1))
     ages, std = fixed.predict(X, return_std=True)
     between = 0.1 * (5 - 45.5) ** 2 + 0.2 * (15 - 45.5) ** 2 + 0.7 * (60 - 45.5) ** 2
-    within = (0.1 * 10**2 + 0.2 * 10**2 + 0.7 * 100**2) / 12
+    within = (0.1 * 10**2 + 0.2 * 10**2 + 0.7 * 27.5**2) / 12
     assert ages == pytest.approx([45.5])
     assert std == pytest.approx([np.sqrt(between + within)])
-    assert fixed.predict_interval(X, coverage=0.8)[0] == pytest.approx([10, 20 + 100 * 6 / 7])
+    assert fixed.predict_interval(X, coverage=0.8)[0] == pytest.approx([10, 46.25 + 27.5 * 6 / 7])
     with pytest.raises(ValueError, match="coverage=90 must lie between 0 and 1"):
         fixed.predict_interval(X, coverage=90)
 
@@ -80,6 +81,90 @@ def test_score_is_r2_and_better_than_the_median(tabular):
     X, y = tabular
     model = BinnedAgeRegressor(LogisticRegression(C=100), AgeBinner(10)).fit(X[:150], y[:150])
     assert model.score(X[150:], y[150:]) > 0.8
+
+
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"age_range": (20, 60)},
+        {"age_range": (20, 60), "strategy": "uniform", "n_bins": 30},
+        {"age_range": (20, 60), "representative": "midpoint"},
+        {"age_range": (-100, 300)},
+        {"n_bins": [0, 50, 1000]},
+        {"n_bins": [10, 12, 80]},
+        {"n_bins": list(range(101))},
+    ],
+)
+def test_ages_and_intervals_are_of_one_distribution_whatever_the_edges(options, integer):
+    rng = np.random.default_rng(0)
+    ages = rng.uniform(0, 95, 1000)
+    ages = np.floor(ages) if integer else ages
+    X = (ages[:, None] + rng.normal(0, 5, (1000, 1))) / 50
+    binner = AgeBinner(**{"n_bins": 6} | options)
+    model = BinnedAgeRegressor(LogisticRegression(C=100, max_iter=2000), binner).fit(X, ages)
+    distribution = model.predict_dist(X)
+    predicted, std = model.predict(X, return_std=True)
+    for coverage in (0.5, 0.9, 0.99):
+        low, high = model.predict_interval(X, coverage).T
+        assert ((low <= predicted) & (predicted <= high)).all()
+        held = ((low <= ages) & (ages <= high)).mean()
+        assert coverage - 0.02 < held < coverage + 0.25
+    levels = (np.arange(4000) + 0.5) / 4000
+    some = distribution[::100]
+    drawn = np.stack([model.binner_.quantile(some, level) for level in levels])
+    assert drawn.mean(axis=0) == pytest.approx(predicted[::100], abs=0.2)
+    assert drawn.std(axis=0) == pytest.approx(std[::100], rel=0.02)
+
+
+def test_a_skewed_distribution_holds_its_mean_in_its_interval():
+    class Skewed(DummyClassifier):
+        def predict_proba(self, X):
+            return np.tile([0.96, 0.04], (len(X), 1))
+
+    X, ages = np.zeros((6, 1)), [1, 2, 3, 80, 81, 82]
+    model = BinnedAgeRegressor(Skewed(), AgeBinner([0, 10, 100])).fit(X, ages)
+    age = model.predict(X[:1])[0]
+    assert age == pytest.approx(0.96 * 2 + 0.04 * 81)
+    assert model.binner_.quantile([[0.96, 0.04]], 0.95)[0] < age
+    low, high = model.predict_interval(X[:1])[0]
+    assert low < high == age
+
+
+def test_images_without_a_prediction_are_left_out_of_the_score(tabular):
+    class Skipping(LogisticRegression):
+        def predict_proba(self, X):
+            return np.where(X[:, :1] > 99, np.nan, super().predict_proba(X))
+
+    X, y = tabular
+    model = BinnedAgeRegressor(Skipping(), AgeBinner(4)).fit(X, y)
+    weight = np.arange(len(y))
+    expected = model.score(X[1:], y[1:]), model.score(X[1:], y[1:], weight[1:])
+    X[0] = 100
+    assert np.isnan(model.predict(X)[0])
+    assert (model.score(X, y), model.score(X, y, weight)) == expected
+    with pytest.raises(ValueError, match="None of the 1 images has a prediction"):
+        model.score(X[:1], y[:1])
+
+
+def test_parameters_of_the_defaults_can_be_searched():
+    model = BinnedAgeRegressor().set_params(binner__n_bins=7, classifier__lr=0.5)
+    assert (model.binner.n_bins, model.classifier.lr) == (7, 0.5)
+    model = BinnedAgeRegressor().set_params(classifier=LogisticRegression(), classifier__C=3)
+    assert model.classifier.C == 3
+    with pytest.raises(ValueError, match="Invalid parameter 'size' for estimator AgeBinner"):
+        BinnedAgeRegressor().set_params(binner__size=7)
+
+
+@pytest.mark.parametrize("decode", ["Mean", None])
+def test_decode_is_checked_at_prediction(fixed, decode):
+    fixed.set_params(decode=decode)
+    for method in (fixed.predict, fixed.predict_dist, fixed.predict_interval):
+        with pytest.raises(ValueError, match="'decode' parameter"):
+            method(np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="'decode' parameter"):
+        fixed.decode_dist([[0, 0, 1.0]])
 
 
 def test_bins_are_fitted_on_the_training_folds_alone():

@@ -34,7 +34,7 @@ def test_weights_of_the_images_that_are_left_are_1_on_average():
         ({"distributions": np.zeros((3, 3))}, "no probability"),
         ({"class_weight": "balanced_ages"}, "needs ages"),
         ({"class_weight": {0: -1}}, "numbers >= 0"),
-        ({"class_weight": {0: 0, 1: 0, 2: 0}}, "nothing to train on"),
+        ({"class_weight": {0: 0, 1: 0, 2: 0}}, "nothing to learn from"),
     ],
 )
 def test_what_does_not_go_together_is_named(arguments, message):
