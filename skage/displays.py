@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .checks import check_ages
 from .binning import tails
+from .checks import check_ages
 from .images import check_images, digest_and_decoder, resize
 
 _FACE = 160  # pixels, of a face shown

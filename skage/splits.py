@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from .checks import check_ages
 from .binning import AgeBinner
+from .checks import check_ages
 
 __all__ = ["AgeStratifiedGroupKFold", "published_split"]
 
@@ -77,7 +78,8 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
         Raises
         ------
         ValueError
-            If there are no groups, or fewer than folds, or `n_bins` is below 1.
+            If there are no groups, or fewer than folds, or one is missing (None or NaN), or
+        `n_bins` is below 1.
         """
         if self.n_bins < 1:
             raise ValueError(f"n_bins={self.n_bins!r} must be at least 1.")
@@ -85,6 +87,12 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
             raise ValueError(
                 "AgeStratifiedGroupKFold keeps a person on one side and needs to know them: pass "
                 "groups, such as groups=faces.groups of a loader."
+            )
+        missing = pd.isna(pd.Series(groups)).to_numpy()
+        if missing.any():
+            raise ValueError(
+                f"groups[{int(np.argmax(missing))}] is missing. Give each sample whose person is "
+                "not known a group of its own, as faces.groups of a loader does."
             )
         n_groups = len(np.unique(np.asarray(groups)))
         if self.n_splits > n_groups:
@@ -102,7 +110,7 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
 
 
 def published_split(
-    faces: Any, train: str | Sequence[str] = ("train", "valid"), test: str | Sequence[str] = "test"
+    faces: Any, train: Any | Sequence[Any] = ("train", "valid"), test: Any | Sequence[Any] = "test"
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The split that a data set's authors publish, to pass as ``cv``.
 
@@ -110,8 +118,8 @@ def published_split(
     ----------
     faces : Bunch
         Of a loader whose frame has the column split.
-    train, test : str or sequence of str, default=("train", "valid") and "test"
-        The authors' parts to train and to test on.
+    train, test : str or number, or sequence of them, default=("train", "valid") and "test"
+        The authors' parts to train and to test on, as the column split has them.
 
     Returns
     -------
@@ -134,16 +142,17 @@ def published_split(
             "AgeStratifiedGroupKFold."
         )
     split = faces.frame["split"]
-    parts = [[part] if isinstance(part, str) else list(part) for part in (train, test)]
-    known = sorted(split.dropna().unique())
+    parts = [[part] if np.isscalar(part) else list(part) for part in (train, test)]
+    known = sorted(split.dropna().unique().tolist())
+    has = ", ".join(map(str, known))
     way_out = ' Pass train="train", test="valid".' if known == ["train", "valid"] else ""
     for part in [*parts[0], *parts[1]]:
         if part not in known:
-            raise ValueError(
-                f"There is no part {part!r} of this split; it has {', '.join(known)}.{way_out}"
-            )
+            raise ValueError(f"There is no part {part!r} of this split; it has {has}.{way_out}")
     if both := set(parts[0]) & set(parts[1]):
-        raise ValueError(f"{', '.join(sorted(both))} cannot be both trained and tested on.")
+        raise ValueError(
+            f"{', '.join(sorted(map(str, both)))} cannot be both trained and tested on."
+        )
     indices = [np.flatnonzero(split.isin(part)) for part in parts]
     shared = np.intersect1d(*(faces.groups[rows] for rows in indices))
     if len(shared):

@@ -3,6 +3,9 @@
 import copy
 import os
 import pickle
+import re
+import unicodedata
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from scipy.io import savemat
 
 from skage import datasets
 from skage.datasets import load_appa_real, load_imdb_clean, load_imdb_wiki, load_lap, load_table
+from skage.splits import published_split
 
 
 def lay(root, *names):
@@ -26,6 +30,12 @@ def write(root, name, text):
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def lost(told=""):
+    """The warning that images of the data set are not there."""
+    told = re.escape(told).replace(re.escape(".*"), ".*")
+    return pytest.warns(UserWarning, match=f"^Images that the data set should hold .*{told}")
 
 
 def names(faces):
@@ -189,7 +199,8 @@ def test_imdb_and_wiki_load_together(tmp_path):
     assert faces.target.tolist() == [50, 28]
     assert faces.frame["person"].tolist() == ["nm0000", "10000217"]
     (tmp_path / "wiki_crop" / one["full_path"][0]).unlink()
-    assert load_imdb_wiki(tmp_path).dropped["file is missing"] == 1
+    with lost("1 (file is missing, first '.*10000217_1981-05-05_2009.jpg')"):
+        assert load_imdb_wiki(tmp_path).dropped["file is missing"] == 1
 
 
 @pytest.mark.parametrize("dob", [np.nan, np.inf, -np.inf, -5, 0, 366, 4e6, 1e300])
@@ -209,14 +220,16 @@ def test_imdb_clean(tmp_path):
         write(tmp_path, f"csvs/imdb_train_new{suffix}.csv", header + rows[0])
         write(tmp_path, f"csvs/imdb_test_new{suffix}.csv", header + rows[1] + gone)
         lay(tmp_path / "data" / folder, *images)
-    faces = load_imdb_clean(tmp_path)
+    with lost("1 (file is missing, first '.*nm0000313_rm3_1949-12-4_2010.jpg')"):
+        faces = load_imdb_clean(tmp_path)
     assert faces.target.tolist() == [20, 61]
     assert faces.frame["split"].tolist() == ["train", "test"]
     assert faces.frame["sex"].tolist() == ["male", "female"]
     assert faces.frame["person"].tolist() == ["nm2679438", "nm0000313"]
     assert faces.dropped == {"file is missing": 1}
     assert all("imdb-clean-1024" in path for path in faces.data)
-    whole = load_imdb_clean(tmp_path, cropped=False)
+    with lost():
+        whole = load_imdb_clean(tmp_path, cropped=False)
     assert [Path(path).parts[-3] for path in whole.data] == ["imdb", "imdb"]
     for image in images:
         (tmp_path / "data" / "imdb-clean-1024" / image).unlink()
@@ -233,14 +246,16 @@ def test_appa_real_has_both_ages(tmp_path):
     )
     images = ["train/000000.jpg", "test/005613.jpg"]
     lay(tmp_path, *images, *(f"{image}_face.jpg" for image in images))
-    faces = load_appa_real(tmp_path)
+    with lost():
+        faces = load_appa_real(tmp_path)
     assert faces.target.tolist() == [5.055, 31.5]
     assert faces.target_std.tolist() == [1.145, 4.5]
     assert faces.frame["n_votes"].tolist() == [36, 38]
     assert faces.frame["real_age"].tolist() == [4, 33]
     assert faces.frame["split"].tolist() == ["train", "test"]
     assert faces.dropped == {"file is missing": 1}
-    real = load_appa_real(tmp_path, target="real", cropped=True)
+    with lost():
+        real = load_appa_real(tmp_path, target="real", cropped=True)
     assert real.target.tolist() == [4, 33]
     assert "target_std" not in real
     assert names(real) == ["000000.jpg_face.jpg", "005613.jpg_face.jpg"]
@@ -258,14 +273,15 @@ def test_lap(edition, tmp_path):
         write(tmp_path, "Train.csv", "000001.jpg;30.5;4.2\n")
         write(tmp_path, "Test.csv", "000001.jpg;7;1\n000009.jpg;8;1\n")
         lay(tmp_path, "Train/000001.jpg", "Test/000001.jpg")
-    faces = load_lap(tmp_path)
+    with lost():
+        faces = load_lap(tmp_path)
     assert faces.target.tolist() == [30.5, 7]
     assert faces.target_std.tolist() == [4.2, 1]
     assert faces.frame["split"].tolist() == ["train", "test"]
     assert [Path(path).parent.name[:2].lower() for path in faces.data] == ["tr", "te"]
     assert faces.dropped == {"file is missing": 1}
     write(tmp_path, "valid_gt.csv", "a.jpg,3\n")
-    with pytest.raises(ValueError, match=r"valid_gt\.csv is no table of image, mean and stdv"):
+    with pytest.raises(ValueError, match=r"valid_gt\.csv is not a table of image, mean and stdv"):
         load_lap(tmp_path)
 
 
@@ -278,7 +294,8 @@ def test_morph2_takes_its_table(tmp_path):
         "009055,1,01/02/1950,03/04/2004,B,M,MO,54,0,N,Album2/009055_1M54.JPG\n"
         "009055,9,01/02/1950,03/04/2006,B,M,MO,56,0,N,Album2/009055_9M56.JPG\n",
     )
-    faces = datasets.load_morph2(tmp_path)
+    with lost("1 (file is missing, first '009055_9M56.JPG')"):
+        faces = datasets.load_morph2(tmp_path)
     assert faces.target.tolist() == [54, 56, 16]
     assert faces.frame["ethnicity"].isna().tolist() == [False, True, True]
     assert faces.frame["ethnicity"][0] == "Black"
@@ -302,7 +319,8 @@ def test_cacd_takes_its_table(tmp_path):
     }
     struct = {name: np.array([values]).T for name, values in columns.items()} | {"name": cells}
     savemat(tmp_path / "celebrity2000_meta.mat", {"celebrityImageData": struct})
-    faces = datasets.load_cacd(tmp_path)
+    with lost("1 (file is missing, first '15_Aaron_Johnson_0002.jpg')"):
+        faces = datasets.load_cacd(tmp_path)
     assert faces.frame["split"].tolist() == ["valid", "test"]
     assert faces.frame["birth"].tolist() == [1990, 1951]
     assert faces.dropped["file is missing"] == 1
@@ -363,7 +381,8 @@ def test_an_empty_file_is_dropped(tmp_path):
     lay(tmp_path, "001A02.JPG", "002A05.JPG", "003A08.JPG")
     for name in ("001A02.JPG", "003A08.JPG"):
         (tmp_path / name).write_bytes(b"")
-    faces = datasets.load_fgnet(tmp_path)
+    with lost("2 (file is empty, first '.*001A02.JPG')"):
+        faces = datasets.load_fgnet(tmp_path)
     assert names(faces) == ["002A05.JPG"]
     assert faces.dropped == {"file is empty": 2}
 
@@ -417,13 +436,13 @@ def test_another_table_is_refused(name, file, content, tmp_path):
     lay(tmp_path, *BY_NAME["morph2"][0])
     (tmp_path / file).write_bytes(BAD_CSV[content])
     message = r"it lacks .*; it has a, b\." if content == "other" and name != "lap" else ""
-    with pytest.raises(ValueError, match=rf"{file} is no table of .*{message}"):
+    with pytest.raises(ValueError, match=rf"{file} is not a table of .*{message}"):
         getattr(datasets, f"load_{name}")(tmp_path)
 
 
 def test_a_table_without_rows_is_refused(tmp_path):
     write(tmp_path, "imdb_train_new_1024.csv", "filename,age,gender\n")
-    with pytest.raises(ValueError, match=r"_1024.csv is no table of .*a header but no rows"):
+    with pytest.raises(ValueError, match=r"_1024.csv is not a table of .*a header but no rows"):
         load_imdb_clean(tmp_path)
 
 
@@ -433,7 +452,7 @@ def test_a_table_without_rows_is_refused(tmp_path):
 )
 def test_another_mat_is_refused(name, file, struct, tmp_path):
     lay(tmp_path, *BY_NAME["cacd"][0])
-    load, refused = getattr(datasets, f"load_{name}"), rf"{file} is no table of .*"
+    load, refused = getattr(datasets, f"load_{name}"), rf"{file} is not a table of .*"
     for content in (b"", b"no .mat at all" * 20):
         (tmp_path / file).write_bytes(content)
         with pytest.raises(ValueError, match=refused):
@@ -464,7 +483,7 @@ def test_load_table(table):
     assert faces.frame["site"].tolist() == ["x", "y", "z"]
     assert faces.frame["n"].sum() == 3
     assert load_table(file, age="years").groups.tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="no column 'age'; its columns are years, path, who"):
+    with pytest.raises(ValueError, match="no column 'age'; its columns are 'years', 'path', 'who'"):
         load_table(file)
 
 
@@ -472,12 +491,23 @@ def test_load_table(table):
     ("row", "message", "reason"),
     [
         ("30,,ann,2,x,1", "there is no path", "path is missing"),
-        (",b.jpg,ann,2,x,1", "there is no age", "age is no number"),
-        ("old,b.jpg,ann,2,x,1", "the age 'old' is no number", "age is no number"),
-        ("inf,b.jpg,ann,2,x,1", "the age 'inf' is no number", "age is no number"),
+        (",b.jpg,ann,2,x,1", "there is no age", "age is not a number"),
+        ("old,b.jpg,ann,2,x,1", "the age 'old' is not a number", "age is not a number"),
+        ("inf,b.jpg,ann,2,x,1", "the age 'inf' is not a number", "age is not a number"),
         ("300,b.jpg,ann,2,x,1", "the age '300' is outside 0-120", "age is outside 0-120"),
         ("-1,b.jpg,ann,2,x,1", "the age '-1' is outside 0-120", "age is outside 0-120"),
-        ("30,b.jpg,ann,?,x,1", r"the age_std '\?' is no number", "age_std is no number"),
+        (
+            "1980,b.jpg,ann,2,x,1",
+            "the age '1980' looks like a year of birth: subtract it from the year of the photo",
+            "age looks like a year of birth: subtract it from the year of the photograph",
+        ),
+        (
+            "30,b,ann.jpg,ann,2,x,1",
+            "the path 'b' is in a row of more cells than the header's 6: put quotes around text",
+            "path is in a row of more cells than the header's 6: put quotes around text that holds "
+            "commas",
+        ),
+        ("30,b.jpg,ann,?,x,1", r"the age_std '\?' is not a number", "age_std is not a number"),
         ("30,b.jpg,ann,-1,x,1", "the age_std '-1' is negative", "age_std is negative"),
         ("30,0.jpg,ann,2,x,1", "the file '.*0.jpg' is empty", "file is empty"),
         ("30,d.jpg,ann,2,x,1", "the file '.*d.jpg' is missing", "file is missing"),
@@ -486,9 +516,10 @@ def test_load_table(table):
 def test_a_bad_row_of_a_table_raises_or_is_counted(row, message, reason, table):
     file = table("30,a.jpg,ann,2,x,1", "", row)
     file.with_name("0.jpg").touch()
-    with pytest.raises(ValueError, match=rf"faces.csv, line 4: {message}\."):
+    with pytest.raises(ValueError, match=rf"faces.csv, line 4: {message}.*\."):
         load_table(file, age="years", age_std="spread")
-    faces = load_table(file, age="years", age_std="spread", on_error="skip")
+    with lost() if reason.startswith("file") else nullcontext():
+        faces = load_table(file, age="years", age_std="spread", on_error="skip")
     assert faces.target.tolist() == [30]
     assert faces.dropped == {reason: 1}
 
@@ -529,8 +560,159 @@ def test_only_named_columns_are_used(tmp_path):
 
 def test_what_is_no_table_is_refused(tmp_path):
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ValueError, match="is no CSV in UTF-8"):
+    with pytest.raises(ValueError, match="is not a CSV in UTF-8"):
         load_table(tmp_path / "photo.csv")
     (tmp_path / "empty.csv").write_text("path,age\n")
     with pytest.raises(ValueError, match="has a header but no rows"):
         load_table(tmp_path / "empty.csv")
+
+
+BLANKS = ["Ann ", " Ann", "Ann\u00a0", "Ann\t"]
+
+
+@pytest.mark.parametrize("again", [*BLANKS, "\u00a0 Ann"])
+def test_a_blank_around_a_name_makes_no_other_person(again, table):
+    faces = load_table(table("3,a.jpg,Ann", f"4,b.jpg,{again}"), age="years", group="who")
+    assert faces.groups.tolist() == [0, 0]
+    assert faces.frame["who"].tolist() == ["Ann", "Ann"]
+    assert len({path.group for path in faces.data}) == 1
+
+
+def test_accents_in_two_encodings_are_one_person(table):
+    composed, parted = (unicodedata.normalize(form, "Zoë Né") for form in ("NFC", "NFD"))
+    assert composed != parted
+    rows = f"3,a.jpg,{composed}", f"4,b.jpg,{parted}", f"5,c.jpg,{composed.replace(' ', '  ')}"
+    assert load_table(table(*rows), age="years", group="who").groups.tolist() == [0, 0, 0]
+
+
+def test_names_that_may_be_other_persons_stay_apart(table):
+    rows = "3,a.jpg,7", "4,b.jpg,7.0", "5,c.jpg,007"
+    assert load_table(table(*rows), age="years", group="who").groups.tolist() == [0, 1, 2]
+    rows = "3,a.jpg,ann", "4,b.jpg,Ann", "5,c.jpg,\u00a0"
+    assert load_table(table(*rows), age="years", group="who").groups.tolist() == [0, 1, 2]
+
+
+def test_the_parts_of_a_split_are_known_with_blanks_too(table):
+    faces = load_table(table("3,a.jpg,x,1,train ", "4,b.jpg,y,1,test\u00a0"), age="years")
+    faces.frame = faces.frame.rename(columns={"site": "split"})
+    assert published_split(faces, "train")[0][1].tolist() == [1]
+
+
+@pytest.mark.parametrize("blank", ["a.jpg ", " a.jpg", "a.jpg\u00a0"])
+def test_a_blank_around_a_file_name_in_a_table_is_left_out(blank, table):
+    assert names(load_table(table(f"3,{blank},x"), age="years")) == ["a.jpg"]
+
+
+def test_a_file_name_that_has_blanks_is_found(table, tmp_path):
+    lay(tmp_path, "a.jpg ", "b  b.jpg")
+    faces = load_table(table("3,a.jpg ,x", "4,b  b.jpg,x"), age="years")
+    assert names(faces) == ["a.jpg ", "b  b.jpg"]
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_file_name_with_accents_is_found_in_either_encoding(on_disk, in_table, table, tmp_path):
+    name = unicodedata.normalize(on_disk, "zoë.jpg")
+    lay(tmp_path, name)
+    row = f"3,{unicodedata.normalize(in_table, name)},x"
+    assert names(load_table(table(row), age="years")) == [name]
+
+
+def test_a_home_folder_is_written_as_a_tilde(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table("3,~/a.jpg,x")
+    assert load_table("~/faces.csv", age="years").data == [str(tmp_path / "a.jpg")]
+    lay(tmp_path, "set/001A02.JPG")
+    assert datasets.load_fgnet("~/set").data == [str(tmp_path / "set" / "001A02.JPG")]
+    with pytest.raises(ValueError, match="folder='' is empty"):
+        datasets.load_fgnet("")
+    with pytest.raises(ValueError, match="csv='' is empty"):
+        load_table("")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_is_read_whatever_separates_it(delimiter, tmp_path):
+    lay(tmp_path, "a.jpg", "b,c.jpg")
+    rows = [["path", "age", "note, or ;"], ["a.jpg", "30", "x"], ["b,c.jpg", "40", "y;\tz"]]
+    lines = [delimiter.join(f'"{cell}"' for cell in row) for row in rows]
+    write(tmp_path, "faces.csv", "\n".join(lines))
+    faces = load_table(tmp_path / "faces.csv")
+    assert names(faces) == ["a.jpg", "b,c.jpg"]
+    assert faces.target.tolist() == [30, 40]
+
+
+def test_a_header_may_have_blanks_and_lines(tmp_path):
+    lay(tmp_path, "a.jpg")
+    write(tmp_path, "faces.csv", '\n path , age,"a\nnote"\na.jpg, 30,x\n')
+    faces = load_table(tmp_path / "faces.csv")
+    assert faces.target.tolist() == [30]
+    assert faces.frame["a note"].tolist() == ["x"]
+    write(tmp_path, "faces.csv", "path,age\n\na.jpg,x\n")
+    with pytest.raises(ValueError, match="line 3: the age 'x'"):
+        load_table(tmp_path / "faces.csv")
+
+
+def test_a_table_of_other_columns_says_which_and_how_to_name_them(tmp_path):
+    write(tmp_path, "faces.csv", "file;years\na.jpg;30\n")
+    with pytest.raises(
+        ValueError,
+        match=r"faces.csv has no column 'path' or 'age'; its columns are 'file', 'years', "
+        r"separated by semicolons\. Name the right one with path= \(in the shell --path-column\) "
+        r"and age= ",
+    ):
+        load_table(tmp_path / "faces.csv")
+    with pytest.raises(ValueError, match=r"no column 'who'.* Name the right one with group=\."):
+        load_table(tmp_path / "faces.csv", path="file", age="years", group="who")
+    write(tmp_path, "faces.csv", "path|age\na.jpg|30\n")
+    with pytest.raises(
+        ValueError,
+        match=r"columns are 'path\|age', as its first line has no comma, semicolon or tab\.",
+    ):
+        load_table(tmp_path / "faces.csv")
+
+
+def test_a_table_of_birth_years_alone_says_so(table):
+    with pytest.raises(ValueError, match=r"left out were 2 \(age looks like a year of birth"):
+        load_table(table("1980,a.jpg,x", "1999,b.jpg,x"), age="years", on_error="skip")
+
+
+def test_persons_in_file_names_are_known_with_blanks_and_accents(tmp_path):
+    name = "Penélope_Cruz"
+    files = [
+        f"2{i}_{unicodedata.normalize(form, name)}_000{i}.jpg"
+        for i, form in enumerate(["NFC", "NFD"])
+    ]
+    lay(tmp_path, *files, "24_Penélope_Cruz _0009.jpg")
+    cells = np.empty((3, 1), dtype=object)
+    cells[:, 0] = [unicodedata.normalize("NFC", files[1]), files[0] + " ", "24_gone_0001.jpg"]
+    columns = {name: np.ones((3, 1)) for name in ("identity", "year", "birth", "lfw")}
+    struct = {"name": cells, "rank": np.array([[1], [2], [1]]), **columns}
+    savemat(tmp_path / "celebrity2000_meta.mat", {"celebrityImageData": struct})
+    with lost("1 (file is missing, first '24_gone_0001.jpg')"):
+        faces = datasets.load_cacd(tmp_path)
+    assert faces.groups.tolist() == [0, 0, 0]
+    assert faces.frame["rank"].fillna(0).tolist() == [2, 1, 0]
+    lay(tmp_path / "agedb", "0_MariaCallas_35_f.jpg", "1_MariaCallas _36_f.jpg")
+    assert datasets.load_agedb(tmp_path / "agedb").groups.tolist() == [0, 0]
+
+
+def test_blanks_in_published_tables_hide_neither_sex_nor_file(tmp_path):
+    write(
+        tmp_path,
+        "imdb_train_new_1024.csv",
+        "filename , age, gender \n 38/nm1_rm1_1989.jpg ,20 ,M \n38/nm1_rm2_1989.jpg,21,F\u00a0\n",
+    )
+    lay(tmp_path / "imdb-clean-1024", "38/nm1_rm1_1989.jpg", "38/nm1_rm2_1989.jpg")
+    faces = load_imdb_clean(tmp_path)
+    assert faces.frame["sex"].tolist() == ["male", "female"]
+    assert faces.frame["person"].tolist() == ["nm1", "nm1"]
+    lay(tmp_path / "morph", "009055_1M54.JPG")
+    write(tmp_path, "morph/morph_2008_nonCommercial.csv", "photo,race\n009055_1M54.JPG ,B \n")
+    assert datasets.load_morph2(tmp_path / "morph").frame["ethnicity"].tolist() == ["Black"]
+    lay(tmp_path / "lap", "train/000001.jpg")
+    write(tmp_path, "lap/train_gt.csv", "Image , mean, stdv\n000001.jpg , 30.5, 4\n \n")
+    assert load_lap(tmp_path / "lap").target.tolist() == [30.5]
+
+
+def test_only_files_with_the_suffix_of_an_image_count_as_named_otherwise(tmp_path):
+    lay(tmp_path, "001A02.JPG", "a.avif", "b.jfif", "notes.txt", "c.mpg")
+    assert list(datasets.load_fgnet(tmp_path).dropped.values()) == [2]

@@ -95,6 +95,21 @@ def test_published_split_tells_what_it_lacks(faces):
         published_split(without_test)
 
 
+def test_parts_of_a_split_may_be_numbers(faces):
+    faces.frame = pd.DataFrame({"split": [1, 1, 2, 3, 3, np.nan]})
+    [(train, test)] = published_split(faces, train=(1, 2), test=3)
+    assert (train.tolist(), test.tolist()) == ([0, 1, 2], [3, 4])
+    with pytest.raises(ValueError, match=r"no part 'train' of this split; it has 1.0, 2.0, 3.0\."):
+        published_split(faces)
+
+
+@pytest.mark.parametrize("nobody", [None, np.nan])
+def test_a_sample_without_a_group_is_told(nobody):
+    groups = [0.0, 1.0, nobody, 2.0]
+    with pytest.raises(ValueError, match=r"groups\[2\] is missing\. Give each sample whose person"):
+        next(AgeStratifiedGroupKFold(2).split(range(4), range(4), groups))
+
+
 def test_a_person_on_both_sides_is_told(faces):
     faces.groups[[3, 4]] = 1
     with pytest.warns(UserWarning, match=r"1 persons .* with 2 of the 2 images to test on"):

@@ -1,10 +1,13 @@
 """Faces with known ages: drawn ones, and loaders of public data sets.
 
 A loader reads the folder that a data set's authors distribute; it downloads and
-decodes nothing. It returns a `sklearn.utils.Bunch`:
+decodes nothing. It warns of images that the data set should hold but that are missing
+or empty. Names of persons and whatever else is text are taken without the blanks around
+them and in Unicode's composed form, so that neither makes two persons of one; upper
+and lower case are kept apart. It returns a `sklearn.utils.Bunch`:
 
 data : list of FacePath
-    Paths of the images. They are strings that know their group, by a name that is
+    Absolute paths of the images. They are strings that know their group, by a name that is
     the same in every load; see `skage.grouped`.
 target : ndarray of shape (n_samples,), float64
     Ages in years.

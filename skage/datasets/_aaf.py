@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._rows import check_folder, named, to_bunch
+from ._rows import check_folder, key, named, to_bunch
 
 _LAST_FEMALE = 7380
 _DESCR = """All-Age-Faces (https://github.com/JingchunCheng/All-Age-Faces-Dataset): 13,322
@@ -50,12 +50,12 @@ def load_aaf(folder):
     )
     serial = rows.frame["person"].astype(int)
     rows.frame = rows.frame.assign(sex=np.where(serial <= _LAST_FEMALE, "female", "male"))
-    for sets in (root / "image sets", root.absolute().parent / "image sets"):
+    for sets in (root / "image sets", root.parent / "image sets"):
         split = {
-            line[:8]: split
+            key(line)[:8]: split
             for split, name in (("train", "train.txt"), ("valid", "val.txt"))
             if (sets / name).is_file()
-            for line in (sets / name).read_text("utf-8", errors="replace").splitlines()
+            for line in (sets / name).read_text("utf-8-sig", errors="replace").splitlines()
         }
         if split:
             name = rows.frame["person"] + "A" + rows.frame["age"]

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ._published import read_columns
-from ._rows import Rows, check_folder, files, find, to_bunch, unlike
+from ._rows import Rows, check_folder, files, find, key, to_bunch, unlike
 
 _SPLITS = ("train", "valid", "test")
 _APPA_COLUMNS = ("file_name", "num_ratings", "apparent_age_avg", "apparent_age_std", "real_age")
@@ -119,7 +119,7 @@ def load_lap(folder):
     root = check_folder(folder)
     images: dict[str, list[Path]] = {}
     for path in files(root):
-        images.setdefault(path.name, []).append(path.relative_to(root))
+        images.setdefault(key(path.name), []).append(path.relative_to(root))
     tables = [
         _read_votes(path, split, root, images)
         for split in _SPLITS
@@ -133,22 +133,25 @@ def load_lap(folder):
 def _read_votes(table: Path, split: str, root: Path, images: dict[str, list[Path]]) -> pd.DataFrame:
     try:
         text = table.read_text(encoding="utf-8-sig")
-        lines = list(csv.reader(text.splitlines(), delimiter=";" if ";" in text else ","))
+        found = list(csv.reader(text.splitlines(), delimiter=";" if ";" in text else ","))
     except (UnicodeDecodeError, csv.Error):
-        lines = []
-    lines = [line for line in lines if line and line[0] != "image"]
+        found = []
+    lines = [[key(cell) for cell in line] for line in found if "".join(line).strip()]
+    lines = [line for line in lines if line[0].lower() != "image"]
     if not lines or any(len(line) != 3 for line in lines):
-        raise ValueError(f"{table} is no table of image, mean and stdv, as ChaLearn LAP has them.")
+        raise ValueError(
+            f"{table} is not a table of image, mean and stdv, as ChaLearn LAP has them."
+        )
     names, mean, std = zip(*lines, strict=True)
 
     def of_split(path: Path) -> bool:
         return any(part.lower().startswith(split[:3]) for part in path.parent.parts)
 
-    found = []
+    paths = []
     for name in names:
         candidates = images.get(name, [])
         ours = [path for path in candidates if of_split(path)]
         if not ours and len(candidates) == 1:
             ours = candidates
-        found.append(str(root / (ours[0] if ours else name)))
-    return pd.DataFrame({"path": found, "age": mean, "age_std": std, "split": split})
+        paths.append(str(root / (ours[0] if ours else name)))
+    return pd.DataFrame({"path": paths, "age": mean, "age_std": std, "split": split})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ._published import read_struct
+from ._published import read_struct, texts
 from ._rows import add_table, check_folder, find, named, to_bunch
 
 _COLUMNS = ("identity", "year", "birth", "rank", "lfw")
@@ -55,7 +55,7 @@ def load_cacd(folder):
         images = read_struct(path, "celebrityImageData", ("name", *_COLUMNS), "CACD")
         table = pd.DataFrame(
             {
-                "file": [str(cell[0]) for cell in images["name"].ravel()],
+                "file": texts(images["name"]),
                 **{column: images[column].ravel() for column in _COLUMNS},
             }
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import validate_params
 
-from ._published import read_columns, read_struct
+from ._published import read_columns, read_struct, texts
 from ._rows import Rows, check_folder, find, locate, to_bunch, unlike
 
 _BOX = ["x_min", "y_min", "x_max", "y_max"]
@@ -114,7 +114,7 @@ def _read_mat(path: Path) -> pd.DataFrame:
     def numbers(name: str) -> np.ndarray:
         return column(name).astype(np.float64)
 
-    names = [str(cell[0]) for cell in column("full_path")]
+    names = texts(column("full_path"))
     box = np.vstack(list(column("face_location"))).astype(np.float64)
     year = numbers("photo_taken")
     return pd.DataFrame(
@@ -122,7 +122,7 @@ def _read_mat(path: Path) -> pd.DataFrame:
             "path": [str(path.parent / name) for name in names],
             "age": _ages(numbers("dob"), year),
             "person": [name.rsplit("/", 1)[-1].split("_", 1)[0] for name in names],
-            "name": [str(cell[0]) if cell.size else None for cell in column("name")],
+            "name": [name or None for name in texts(column("name"))],
             "sex": pd.Series(numbers("gender")).map({0: "female", 1: "male"}),
             "year": year,
             "face_score": numbers("face_score"),

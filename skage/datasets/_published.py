@@ -10,17 +10,27 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
+from ._rows import key, keys
+
 
 def read_columns(path: Path, needed: Sequence[str], title: str) -> pd.DataFrame:
-    """A CSV that has the `needed` columns; the first, the image's name, as text."""
+    """A CSV that has the `needed` columns, its text by `key`; the first, the image's name,
+    is text always."""
     try:
         table = pd.read_csv(path, index_col=False, dtype={needed[0]: str})
     except ValueError as error:  # pandas' own are of this kind
-        raise ValueError(f"{path} is no table of {title}: {error}") from error
+        raise ValueError(f"{path} is not a table of {title}: {error}") from error
+    table = table.rename(columns=key)
     _check(path, needed, table, title)
     if table.empty:
-        raise ValueError(f"{path} is no table of {title}: it has a header but no rows.")
-    return table.assign(**{needed[0]: table[needed[0]].fillna("")})
+        raise ValueError(f"{path} is not a table of {title}: it has a header but no rows.")
+    texts = {name: keys(table[name]) for name in table if table[name].dtype.kind not in "biuf"}
+    return table.assign(**texts | {needed[0]: keys(table[needed[0]]).fillna("")})
+
+
+def texts(cells: Any) -> list[str]:
+    """The strings in a column of a .mat file by `key`; an empty cell is ""."""
+    return [key(cell[0]) if np.size(cell) else "" for cell in np.ravel(cells)]
 
 
 def read_struct(path: Path, name: str, needed: Sequence[str], title: str) -> Any:
@@ -28,7 +38,7 @@ def read_struct(path: Path, name: str, needed: Sequence[str], title: str) -> Any
     try:
         variables = loadmat(path)
     except Exception as error:  # SciPy raises many kinds, some of them bare
-        raise ValueError(f"{path} is no table of {title}: {error}") from error
+        raise ValueError(f"{path} is not a table of {title}: {error}") from error
     _check(path, [name], [found for found in variables if found[:2] != "__"], title)
     struct = np.ravel(variables[name])[:1]
     _check(path, needed, (struct.dtype.names if len(struct) else None) or (), title)
@@ -39,6 +49,6 @@ def _check(path: Path, needed: Iterable[str], found: Iterable[str], title: str) 
     found = list(found)
     if lacking := [name for name in needed if name not in found]:
         raise ValueError(
-            f"{path} is no table of {title}: it lacks {', '.join(lacking)}; "
+            f"{path} is not a table of {title}: it lacks {', '.join(lacking)}; "
             f"it has {', '.join(map(str, found)) or 'nothing'}."
         )

@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import stat
+import unicodedata
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,10 +20,25 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.utils import Bunch
 
+from ..checks import OLDEST
+from ..files import resolve_path
 from ..grouped import FacePath
+from ..images import has_image_suffix
 
-OLDEST = 120  # years; no one has been photographed much older
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+_BIRTH_YEARS = 1800, 2100
+
+
+def key(text: Any) -> str:
+    """A name as it is compared: in Unicode's composed form (NFC), without blanks at its
+    ends, and with one plain blank for each run of blanks within. Upper and lower case stay
+    different, as "ann" may be another person than "Ann", and numbers stay as written, as
+    "007" may be another than "7"."""
+    return " ".join(unicodedata.normalize("NFC", str(text)).split())
+
+
+def keys(texts: pd.Series) -> pd.Series:
+    """The text among the values by `key`, and nothing (None) where it is blank."""
+    return texts.map(lambda value: key(value) or None if isinstance(value, str) else value)
 
 
 @dataclass
@@ -31,7 +48,7 @@ class Rows:
     `strict` names the table whose bad rows raise rather than are left out; the
     frame's index then holds its line numbers. `persons_of` names the data set whose
     persons the column "person" holds, if it does; `has_std` tells that "age_std"
-    belongs to the age.
+    belongs to the age. `examples` holds for each reason the first file left out.
     """
 
     frame: pd.DataFrame
@@ -39,6 +56,7 @@ class Rows:
     strict: str | None = None
     persons_of: str | None = None
     has_std: bool = False
+    examples: dict[str, str] = field(default_factory=dict)
 
     def drop(self, bad: Any, reason: str) -> None:
         """Leave out the rows where `bad`. The reason's first word names the column."""
@@ -50,20 +68,41 @@ class Rows:
             value = self.frame["path" if what == "file" else what].iloc[first]
             said = f"the {what} {value!r} {fault}" if value else f"there is no {what}"
             raise ValueError(f"{self.strict}, line {self.frame.index[first]}: {said}.")
-        self.dropped[reason] = self.dropped.get(reason, 0) + int(bad.sum())
+        self._count(reason, int(bad.sum()), self.frame["path"].iloc[int(np.argmax(bad))])
         self.frame = self.frame[~bad]
 
+    def count(self, reason: str, files: Sequence[str]) -> None:
+        """Note files of a table that no row stands for."""
+        if len(files):
+            self._count(reason, len(files), files[0])
+
+    def _count(self, reason: str, number: int, example: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + number
+        self.examples.setdefault(reason, example)
+
     def numbers(self, column: str) -> pd.Series:
-        """A column as numbers; rows where it is none are dropped."""
+        """A column as numbers; rows where it is not a number are dropped."""
         numbers = pd.to_numeric(self.frame[column], errors="coerce").astype(np.float64)
-        self.drop(~np.isfinite(numbers), f"{column} is no number")
+        self.drop(~np.isfinite(numbers), f"{column} is not a number")
         return numbers[self.frame.index]
+
+    def ages(self) -> pd.Series:
+        """The column "age" as numbers; rows where it cannot be an age are dropped."""
+        ages = self.numbers("age")
+        are_years = ages.between(*_BIRTH_YEARS)
+        self.drop(
+            are_years,
+            "age looks like a year of birth: subtract it from the year of the photograph",
+        )
+        ages = ages[~are_years]
+        self.drop(~ages.between(0, OLDEST), f"age is outside 0-{OLDEST}")
+        return ages[self.frame.index]
 
 
 def check_folder(folder: Any) -> Path:
-    root = Path(folder)
+    root = Path(resolve_path(folder, "folder"))
     if not root.is_dir():
-        raise ValueError(f"{os.fspath(folder)!r} is not a folder.")
+        raise ValueError(f"{os.fspath(root)!r} is not a folder.")
     return root
 
 
@@ -105,16 +144,17 @@ def locate(root: Path, names: Sequence[str], called: str, title: str) -> Path:
 
 def named(folder: Any, pattern: str, shape: str, title: str, example: str) -> Rows:
     """Rows of the files whose names, folders included, match: one column for
-    each named group of the pattern, all text, and the path."""
+    each named group of the pattern, all text (see `key`), and the path."""
     root = check_folder(folder)
     compiled = re.compile(f"(?:.*/)?{pattern}", re.IGNORECASE)
     found: list[dict[str, Any]] = []
     n_others = 0
     for path in files(root):
-        if match := compiled.fullmatch(path.absolute().as_posix()):
-            found.append({"path": os.fspath(path), **match.groupdict()})
+        if match := compiled.fullmatch(path.as_posix()):
+            told = {name: text and key(text) for name, text in match.groupdict().items()}
+            found.append({"path": os.fspath(path), **told})
         else:
-            n_others += path.suffix.lower() in _IMAGE_SUFFIXES
+            n_others += has_image_suffix(path)
     if not found:
         raise unlike(root, f"file named {shape}, as {title} has them (for example {example})")
     name_differs = {f"name is not {shape}": n_others} if n_others else {}
@@ -130,12 +170,10 @@ def unlike(root: Path, expected: str) -> ValueError:
 
 
 def add_table(rows: Rows, table: pd.DataFrame) -> None:
-    """Add a table's columns by its column "file", the name of an image; a row of
-    it whose image is not there counts as dropped."""
-    frame = rows.frame.assign(file=[os.path.basename(path) for path in rows.frame["path"]])
-    n_missing = int((~table["file"].isin(frame["file"])).sum())
-    if n_missing:
-        rows.dropped["file is missing"] = n_missing
+    """Add a table's columns by its column "file", the name of an image as `key` gives it; a
+    row of it whose image is not there counts as dropped."""
+    frame = rows.frame.assign(file=[key(os.path.basename(path)) for path in rows.frame["path"]])
+    rows.count("file is missing", table["file"][~table["file"].isin(frame["file"])].tolist())
     new = ["file", *(column for column in table.columns if column not in frame.columns)]
     table = table[new].drop_duplicates("file")
     rows.frame = frame.merge(table, on="file", how="left").drop(columns="file")
@@ -143,8 +181,7 @@ def add_table(rows: Rows, table: pd.DataFrame) -> None:
 
 def to_bunch(rows: Rows, descr: str) -> Bunch:
     """Drop what has no age or no content, find identical files, and pack the rest."""
-    numbers = {"age": rows.numbers("age")}
-    rows.drop(~numbers["age"].between(0, OLDEST), f"age is outside 0-{OLDEST}")
+    numbers = {"age": rows.ages()}
     if rows.has_std:
         numbers["age_std"] = rows.numbers("age_std")
         rows.drop(numbers["age_std"] < 0, "age_std is negative")
@@ -154,6 +191,7 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
     rows.drop(size[rows.frame.index] == 0, "file is empty")
     if not len(rows.frame):
         raise ValueError(f"No image is left; left out were {_told(rows.dropped)}.")
+    _warn_of_lost_files(rows)
 
     content = _contents(rows.frame["path"].tolist(), size[rows.frame.index].to_numpy())
     # What was dropped since is gone from `numbers` too, which join by index.
@@ -196,8 +234,22 @@ def _told(dropped: dict[str, int]) -> str:
     return ", ".join(f"{n:,} ({reason})" for reason, n in dropped.items()) or "none"
 
 
+def _warn_of_lost_files(rows: Rows) -> None:
+    lost = [
+        f"{rows.dropped[reason]:,} ({reason}, first {rows.examples[reason]!r})"
+        for reason in ("file is missing", "file is empty")
+        if reason in rows.dropped
+    ]
+    if lost:
+        warnings.warn(
+            f"Images that the data set should hold are left out: {' and '.join(lost)}. Copy or "
+            "unpack it again if you did not expect that.",
+            stacklevel=4,
+        )
+
+
 def _size(path: str) -> int:
-    """In bytes, -1 for what is no file."""
+    """In bytes, -1 for what is not a file."""
     try:
         found = os.stat(path)
     except OSError:

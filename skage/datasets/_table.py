@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from csv import DictReader
+import unicodedata
 from csv import Error as CSVError
+from csv import reader
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from ._rows import Rows, to_bunch
+from ..files import resolve_path
+from ._rows import Rows, key, keys, to_bunch
 
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_PARAMETERS = {
+    "path": "path= (in the shell --path-column)",
+    "age": "age= (in the shell --age-column)",
+    "person": "group=",
+    "age_std": "age_std=",
+}
 # Leading zeros, or more digits than a float holds.
-_CODE = r"\s*[-+]?(?:0\d|\d{16})"
+_CODE = r"[-+]?(?:0\d|\d{16})"
 
 
 @validate_params({"on_error": [StrOptions({"raise", "skip"})]}, prefer_skip_nested_validation=True)
@@ -25,10 +32,13 @@ def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_erro
     Parameters
     ----------
     csv : path
-        A CSV in UTF-8 with a header.
+        A CSV in UTF-8 with a header, separated by commas, semicolons or tabs; by
+        which of them, its header tells.
 
     path : str, default="path"
-        The column of the images' paths, relative to the CSV's folder.
+        The column of the images' paths, relative to the CSV's folder. Blanks around
+        a path are left out, and accents may be encoded in either way, if it is then
+        the name of a file.
 
     age : str, default="age"
         The column of ages in years, from 0 to 120.
@@ -36,7 +46,9 @@ def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_erro
     group : str, default=None
         The column of the person; rows where it is empty are persons of their own.
         A name means the same person in all CSVs of a folder. None: only identical
-        files share a group.
+        files share a group. Names are text: blanks around them do not count, nor
+        how accents are encoded, but upper and lower case do, and "7", "7.0" and
+        "007" are three persons.
 
     age_std : str, default=None
         The column of the ages' standard deviations in years, for apparent ages.
@@ -49,28 +61,29 @@ def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_erro
     -------
     table : Bunch
         As `skage.datasets` describes it, and target_std : ndarray of shape
-        (n_samples,) if `age_std` is given. The frame has all columns of the CSV;
-        path, age, content and, if they are given, person and age_std replace any
-        of those names.
+        (n_samples,) if `age_std` is given. The frame has all columns of the CSV,
+        with the blanks around text left out; path, age, content and, if they are
+        given, person and age_std replace any of those names.
 
     Raises
     ------
     ValueError
         If a column is missing or stands twice, a row is bad (the message names its
         line and value), or no row is left.
+    FileNotFoundError
+        If there is no such CSV.
     """
-    file = Path(csv)
+    file = Path(resolve_path(csv, "csv"))
     named = {"path": path, "age": age, "person": group, "age_std": age_std}
     wanted = {name: column for name, column in named.items() if column is not None}
     try:
         rows = read_rows(file, wanted, on_error)
     except (UnicodeDecodeError, CSVError) as error:
-        raise ValueError(f"{file} is no CSV in UTF-8: {error}.") from error
+        raise ValueError(f"{file} is not a CSV in UTF-8: {error}.") from error
     others = [column for column in rows.frame if column not in wanted]
     rows.frame = rows.frame.assign(**{c: _numbers(rows.frame[c]) for c in others})
     if group is not None:
-        person = rows.frame["person"]
-        rows.frame = rows.frame.assign(person=person.where(person.str.strip() != "", None))
+        rows.frame = rows.frame.assign(person=keys(rows.frame["person"]))
         rows.persons_of = os.path.abspath(file.parent)
     rows.has_std = age_std is not None
     return to_bunch(rows, f"The table {file}.\n")
@@ -79,32 +92,81 @@ def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_erro
 def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Rows:
     """The rows of a CSV as text, indexed by line, with checked columns as `wanted`
     names them; the paths are joined to the CSV's folder."""
+    wanted = {name: key(column) for name, column in wanted.items()}
     with open(file, newline="", encoding="utf-8-sig") as opened:
-        reader = DictReader(opened, restval="")
-        header: Sequence[Any] = reader.fieldnames or ()
-        if twice := [column for column in header if header.count(column) > 1]:
+        first_line = next((line for line in opened if line.strip()), "")
+        delimiter = _delimiter(first_line, {*wanted.values()})
+        opened.seek(0)
+        cells = reader(opened, delimiter=delimiter)
+        header = [key(column) for column in next((row for row in cells if row), [])]
+        if twice := [column for column in header if column and header.count(column) > 1]:
             raise ValueError(f"{file} has two columns named {twice[0]!r}.")
-        for column in wanted.values():
-            if column not in header:
-                has = ", ".join(header) or "none"
-                raise ValueError(f"{file} has no column {column!r}; its columns are {has}.")
-        found = [(reader.line_num, row) for row in reader]
+        if lacking := {name: column for name, column in wanted.items() if column not in header}:
+            raise ValueError(_not_these_columns(file, lacking, header, delimiter))
+        found = [(cells.line_num, row) for row in cells if row]
     if not found:
         raise ValueError(f"{file} has a header but no rows.")
-    lines, texts = zip(*found, strict=True)
-    frame = pd.DataFrame(texts, index=list(lines), columns=list(header), dtype=object)
+    n_columns = len(header)
+    frame = pd.DataFrame(
+        [row[:n_columns] + [""] * (n_columns - len(row)) for _, row in found],
+        index=[line for line, _ in found],
+        columns=header,
+        dtype=object,
+    )
     columns = {name: frame[column] for name, column in wanted.items()}
     rows = Rows(frame.assign(**columns), strict=str(file) if on_error == "raise" else None)
-    rows.drop(rows.frame["path"] == "", "path is missing")
+    too_long = [any(cell.strip() for cell in row[n_columns:]) for _, row in found]
+    rows.drop(
+        too_long,
+        f"path is in a row of more cells than the header's {n_columns}: put quotes around text "
+        f"that holds {_DELIMITERS[delimiter]}",
+    )
+    rows.drop(rows.frame["path"].str.strip() == "", "path is missing")
     if "age" in wanted:
-        rows.numbers("age")
-    paths = [os.fspath(file.parent / path) for path in rows.frame["path"]]
+        rows.ages()
+    paths = [_on_disk(file.parent, path) for path in rows.frame["path"]]
     rows.frame = rows.frame.assign(path=paths)
     return rows
 
 
+def _delimiter(first_line: str, wanted: set[str]) -> str:
+    """What parts the header into most of the wanted columns, or else into most columns."""
+
+    def n_columns(delimiter: str) -> tuple[int, int]:
+        columns = next(reader([first_line], delimiter=delimiter), [])
+        return len(wanted & {key(column) for column in columns}), len(columns)
+
+    return max(_DELIMITERS, key=n_columns)
+
+
+def _not_these_columns(
+    file: Path, lacking: dict[str, str], header: list[str], delimiter: str
+) -> str:
+    has = ", ".join(map(repr, header)) or "none"
+    if len(header) > 1:
+        has += f", separated by {_DELIMITERS[delimiter]}"
+    elif header:
+        has += ", as its first line has no comma, semicolon or tab"
+    return (
+        f"{file} has no column {' or '.join(map(repr, lacking.values()))}; its columns are {has}. "
+        f"Name the right one with {' and '.join(_PARAMETERS[name] for name in lacking)}."
+    )
+
+
+def _on_disk(folder: Path, name: str) -> str:
+    """The path of a file that a table names, as it is or as it was most likely meant."""
+    meant = name.strip()
+    forms = (unicodedata.normalize(form, meant) for form in ("NFC", "NFD"))
+    for candidate in (name, meant, *forms, os.path.expanduser(meant)):
+        path = os.fspath(folder / candidate)
+        if os.path.exists(path):
+            return path
+    return os.fspath(folder / meant)
+
+
 def _numbers(texts: pd.Series) -> pd.Series:
     """As numbers if all are, else as they are, as codes are; empty is missing."""
+    texts = keys(texts)
     numbers = pd.to_numeric(texts, errors="coerce")
-    are = (texts == "") | (numbers.notna() & ~texts.str.match(_CODE))
-    return numbers if are.all() else texts.where(texts != "", None)
+    are = texts.isna() | (numbers.notna() & ~texts.fillna("").str.match(_CODE))
+    return numbers if are.all() else texts
