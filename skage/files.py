@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -35,18 +36,44 @@ def resolve_path(path: str | os.PathLike, name: str = "path") -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+def replacing(
+    path: str | os.PathLike, mode: str = "wb", *, keep: bool = False, **options: Any
+) -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`, which takes its place when the block ends.
 
-    An earlier file stays as it is until then; after an error it stays for good, and the
-    temporary file is removed. `options` are those of `open`.
+    An earlier file stays as it is until then, and after an error for good; its
+    permissions go over to the new one. A symbolic link stays one. What is not a regular
+    file, such as a pipe or /dev/null, is written to as it is.
+
+    Parameters
+    ----------
+    path : str or path-like
+    mode : str, default="wb"
+    keep : bool, default=False
+        After an error, keep the temporary file if anything has been written to it; its
+        name is the ``name`` of the open file. Else it is removed.
+    **options : dict
+        Those of `open`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, written or put in place.
     """
-    path = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, mode, **options) as file:
+            yield file
+        return
+    path = os.path.realpath(path)
     temporary = f"{path}.{os.getpid()}.partial"
     try:
         with open(temporary, mode, **options) as file:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copymode(path, temporary)
             yield file
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+            if not keep or not os.path.getsize(temporary):
+                os.remove(temporary)
+        raise
