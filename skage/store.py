@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import shlex
 import sqlite3
 import threading
 import time
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import platformdirs
+
+from .files import resolve_path
 
 #: Bytes that a store may fill, unless its `limit` is set to another number.
 DEFAULT_LIMIT = 20 * 10**9
@@ -63,10 +66,13 @@ class FeatureStore:
     Attributes
     ----------
     folder : str
+    problem : str
+        What keeps it from being used; empty while nothing does.
     """
 
     def __init__(self, folder: str | os.PathLike):
-        self.folder = os.fspath(folder)
+        self.folder = resolve_path(folder, "folder")
+        self.problem = ""
         self._lock = threading.Lock()
         self._readable = self._writable = True
         self._used: list[bytes] = []  # to be noted
@@ -96,6 +102,8 @@ class FeatureStore:
 
     @limit.setter
     def limit(self, n_bytes: int) -> None:
+        if not 0 <= n_bytes < 2**63:  # SQLite's integers
+            raise ValueError(f"limit={n_bytes} is not a number of bytes from 0 to 2**63 - 1.")
         with self._lock:
             with self._transaction():
                 self._db.execute("INSERT OR REPLACE INTO setting VALUES ('limit', ?)", (n_bytes,))
@@ -108,6 +116,10 @@ class FeatureStore:
         """Bytes that the entries fill."""
         pages = self._pragma("page_count") - self._pragma("freelist_count")
         return pages * self._pragma("page_size")
+
+    def excess(self, limit: int) -> int:
+        """Bytes that would go if the store had this limit; 0 if it is not outgrown."""
+        return self.n_bytes - int(_ROOM * limit) if self.n_bytes > limit else 0
 
     def get(self, key: bytes) -> bytes | None:
         """The entry of a key, or None."""
@@ -226,10 +238,9 @@ class FeatureStore:
     def _make_room(self, keep: Mapping[bytes, bytes] | None = None) -> None:
         """Delete the entries not used for longest, if the store has outgrown its limit."""
         limit = self._get_limit()
-        surplus = self.n_bytes - limit
-        if surplus <= 0:
+        surplus = self.excess(limit)
+        if not surplus:
             return
-        surplus += int((1 - _ROOM) * limit)
         oldest = self._db.execute("SELECT key, id, size, used FROM entry ORDER BY used, id")
         going = []
         for key, row_id, size, used in oldest:
@@ -246,7 +257,7 @@ class FeatureStore:
                 self.folder + " limit",
                 f"The feature cache in {self.folder!r} is smaller ({limit / 1e9:g} GB) than what "
                 "is being worked on, so that activations are computed again and again. Raise its "
-                f"limit: python -m skage cache limit 50GB --folder {self.folder}",
+                f"limit: python -m skage cache limit 50GB --folder {shlex.quote(self.folder)}",
             )
 
     def _note_use(self) -> None:
@@ -278,12 +289,24 @@ class FeatureStore:
 
     def _give_up(self, error: Exception) -> None:
         self._writable = False
+        self.problem = self._problem(error)
+        way_out = "Pass another folder as feature_cache."
+        if type(error) is sqlite3.DatabaseError:  # damaged, not merely out of reach
+            way_out = f"Empty it: python -m skage cache clear --folder {shlex.quote(self.folder)}"
         _warn_once(
             self.folder,
-            f"The feature cache in {self.folder!r} cannot be used ({error}); going on without "
-            "it. Pass another folder as feature_cache, or None; or empty it: "
-            f"python -m skage cache clear --folder {self.folder}",
+            f"The feature cache in {self.folder!r} cannot be used ({self.problem}); going on "
+            f"without it. {way_out}",
         )
+
+    def _problem(self, error: Exception) -> str:
+        """SQLite does not say why it cannot open a file."""
+        if os.path.exists(self.folder):
+            if not os.path.isdir(self.folder):
+                return "it is a file, not a folder"
+            if not os.access(self.folder, os.W_OK):
+                return "you may not write there"
+        return str(error)
 
 
 @contextlib.contextmanager
@@ -326,10 +349,30 @@ if hasattr(os, "register_at_fork"):
 
 
 def resolve_folder(feature_cache: str | os.PathLike) -> str:
-    """The folder that ``feature_cache`` names; "auto" is the user's cache folder."""
-    if feature_cache == "auto":
-        return platformdirs.user_cache_dir("skage", appauthor=False)
-    return os.path.abspath(os.fspath(feature_cache))
+    """The folder that ``feature_cache`` names; "auto" is the user's cache folder.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, or the user has no home folder that it needs.
+    """
+    if feature_cache != "auto":
+        return resolve_path(feature_cache, "feature_cache")
+    try:
+        folder = platformdirs.user_cache_dir("skage", appauthor=False)
+    except RuntimeError:
+        folder = ""
+    if not os.path.isabs(folder):
+        raise ValueError(
+            "There is no cache folder of this user, who has no home folder. Set XDG_CACHE_HOME to "
+            "a folder, or pass the path of one in place of 'auto'."
+        )
+    return folder
+
+
+def store_file(feature_cache: str | os.PathLike) -> str:
+    """The path of the file that a store is, or would be."""
+    return os.path.join(resolve_folder(feature_cache), _FILE)
 
 
 @contextlib.contextmanager
@@ -342,7 +385,7 @@ def open_existing(feature_cache: str | os.PathLike) -> Iterator[FeatureStore]:
         If there is none.
     """
     folder = resolve_folder(feature_cache)
-    if not os.path.exists(os.path.join(folder, _FILE)):
+    if not os.path.exists(store_file(folder)):
         raise ValueError(f"There is no feature cache in {folder!r} yet.")
     with contextlib.closing(FeatureStore(folder)) as store:
         yield store
@@ -363,7 +406,7 @@ def clear_store(feature_cache: str | os.PathLike) -> int:
     OSError
         If a broken file cannot be deleted.
     """
-    path = os.path.join(resolve_folder(feature_cache), _FILE)
+    path = store_file(feature_cache)
     if not os.path.exists(path):
         return 0
     n_bytes = os.path.getsize(path)

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import sqlite3
 import warnings
 
@@ -144,6 +145,34 @@ def test_a_folder_that_cannot_be_made_warns_once(tmp_path):
                 entries.put({key(0): content(0)})
                 assert entries.get(key(0)) is None
     assert len(caught) == 1
+    assert "Pass another folder as feature_cache" in str(caught[0].message)
+
+
+def test_a_file_in_place_of_the_folder_is_called_one(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    told = r"\(it is a file, not a folder\).* Pass another folder"
+    with pytest.warns(UserWarning, match=told), open_store(tmp_path / "file") as entries:
+        assert entries.problem == "it is a file, not a folder"
+
+
+def test_a_folder_that_one_may_not_write_is_called_so(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(store.sqlite3, "connect", refuse)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    told = r"\(you may not write there\).* Pass another folder"
+    with pytest.warns(UserWarning, match=told), open_store(tmp_path) as entries:
+        assert not entries.usable
+
+
+def test_a_damaged_store_says_how_to_empty_it(tmp_path):
+    folder = tmp_path / "my cache"
+    folder.mkdir()
+    (folder / "activations-1.sqlite").write_bytes(b"no database" * 5000)
+    told = "Empty it: python -m skage cache clear --folder '/"
+    with pytest.warns(UserWarning, match=told), open_store(folder) as entries:
+        assert not entries.usable
 
 
 def test_a_file_that_is_not_ours_is_left_as_it_is(tmp_path):
@@ -184,6 +213,41 @@ def test_auto_is_the_users_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with open_store("auto") as entries:
         assert entries.folder == str(tmp_path / "skage")
+
+
+def test_a_home_folder_is_expanded_and_no_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with open_store("~/kept") as entries:
+        assert entries.folder == FeatureStore("~/kept").folder == str(tmp_path / "kept")
+    for use in (open_store, open_existing):
+        with pytest.raises(ValueError, match="feature_cache='' is empty"), use(""):
+            pass
+    with pytest.raises(ValueError, match="feature_cache='' is empty"):
+        clear_store("")
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def _no_home():
+    raise RuntimeError("could not determine the home directory")
+
+
+@pytest.mark.parametrize("found", [_no_home, lambda: "~/.cache/skage"])  # as platformdirs differ
+def test_without_a_home_folder_auto_says_what_to_set(monkeypatch, found):
+    monkeypatch.setattr(store.platformdirs, "user_cache_dir", lambda *_, **__: found())
+    with pytest.raises(ValueError, match=r"Set XDG_CACHE_HOME.* in place of 'auto'"):
+        store.resolve_folder("auto")
+
+
+def test_what_a_limit_would_delete_is_known_before(tmp_path):
+    with open_store(tmp_path) as entries:
+        entries.put({key(i): content(i) for i in range(40)})
+        assert entries.excess(entries.n_bytes) == 0
+        before, expected = entries.n_bytes, entries.excess(1_000_000)
+        entries.limit = 1_000_000
+        assert before - entries.n_bytes == pytest.approx(expected, abs=100_000)
+        with pytest.raises(ValueError, match="not a number of bytes"):
+            entries.limit = 2**63
 
 
 def test_looking_and_storing_warn_of_nothing(tmp_path):
