@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,11 +47,14 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOME.get(name, name)}")
+    except AttributeError as error:  # Python would take it for a name that is not there
+        hint = "; run Python without -OO, since skorch needs docstrings" * (sys.flags.optimize > 1)
+        raise ImportError(f"skage.{name} cannot be imported: {error}{hint}.") from error
+    return getattr(module, name) if name in _HOME else module
 
 
 def __dir__() -> list[str]:

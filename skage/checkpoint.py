@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import os
 import time
 import warnings
@@ -15,8 +15,10 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 
+from .files import replacing, resolve_path
 from .network import Part, digest
 
+_N_CHECKSUM = 32  # bytes of SHA-256, before what torch wrote
 _EVERY = 60.0  # seconds at least between two writes
 
 
@@ -30,7 +32,7 @@ class FitFiles:
     """
 
     def __init__(self, folder: str | os.PathLike | None):
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else Path(resolve_path(folder, "checkpoint"))
         self.files: list[Path] = []
 
     def file(self, suffix: Part, *facts: Any) -> Path | None:
@@ -40,7 +42,9 @@ class FitFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            raise ValueError(f"checkpoint={os.fspath(self.folder)!r} is no folder.") from None
+            raise ValueError(
+                f"checkpoint={os.fspath(self.folder)!r} is a file. Pass a folder."
+            ) from None
         hasher = hashlib.blake2b(digest(suffix), digest_size=16)
         for fact in (torch.get_rng_state().numpy(), *facts):
             is_array = isinstance(fact, np.ndarray)
@@ -76,12 +80,12 @@ class Checkpoint(Callback):
         self.written_ = time.monotonic()
         self.max_epochs_ = net.max_epochs
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = read_state(self.path)
         except FileNotFoundError:
             return
-        except Exception as error:  # it tells damage by errors of many kinds
+        except Exception as error:  # torch tells of other versions' files in many ways
             warnings.warn(
-                f"{self.path} is damaged, so this training begins anew: {error!r}", stacklevel=2
+                f"{self.path} is damaged, so this training begins anew: {error}", stacklevel=2
             )
             return
         net.module_.load_state_dict(state["module"])
@@ -131,17 +135,29 @@ class Checkpoint(Callback):
                 state["early_stopping"] = {
                     k: _plain(v) for k, v in vars(self.early_stopping).items() if k.endswith("_")
                 }
-        partial = self.path.with_suffix(f".{os.getpid()}")
-        try:
-            with open(partial, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                partial.unlink()
+        content = io.BytesIO()
+        torch.save(state, content)
+        with replacing(self.path) as file:
+            file.write(hashlib.sha256(content.getbuffer()).digest())
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
         self.written_ = time.monotonic()
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in a file of a `Checkpoint`; no code in it runs.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    with open(path, "rb") as file:
+        checksum, content = file.read(_N_CHECKSUM), file.read()
+    if hashlib.sha256(content).digest() != checksum:  # torch reads over much damage
+        raise ValueError("its checksum is not that of its content")
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import threading
 import warnings
 from numbers import Integral, Real
 
@@ -26,7 +25,7 @@ from .cache import (
     shared_pool,
 )
 from .checkpoint import FitFiles
-from .hardware import resolve_device, resolve_precision
+from .hardware import mend_forked_process, resolve_device, resolve_precision, turn_to_fit
 from .images import ImageError, check_images, image_tags, summarise
 from .losses import Criterion, check_loss, needs_years
 from .network import BACKBONES, BLOCKS, TRAINABLE, build
@@ -36,9 +35,6 @@ from .store import open_store
 from .targets import check_labels
 from .training import train_suffix
 
-# torch's random generators and its number of threads are the process's: fits in
-# threads take turns, and each gives what it gives alone.
-_one_fit_at_a_time = threading.RLock()
 _TRAINING = (
     "optimizer",
     "lr",
@@ -245,6 +241,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         Side in pixels that the network was trained at.
     n_skipped_ : int
         Unreadable images that fit left out.
+    preparation_ : str or None
+        How the training images were made of others, such as a FaceCropper's
+        parameters; "" for images as they are, None where it differs among them.
 
     See Also
     --------
@@ -404,6 +403,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         ValueError
             If a parameter or the labels are not valid, or training diverges.
         """
+        mend_forked_process()
         images = check_images(X)
         check_consistent_length(images, y)
         labels = check_labels(y, sample_weight, self.class_weight, ages, bin_values, distributions)
@@ -420,7 +420,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         n_outputs = len(labels.classes) if criterion.regression is None else 1
 
         with (
-            _one_fit_at_a_time,
+            turn_to_fit(),
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             _deterministic(),
             self._open_store() as store,
@@ -488,6 +488,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         ]
         self.n_skipped_ = len(versions[0].errors)
         self.image_size_ = self.image_size
+        self.preparation_ = _preparation(images)
         self._make_ready(frozen, device)
         return self
 
@@ -512,16 +513,26 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         ------
         ImageError
             If an image cannot be read and `on_error` is "raise".
+        ValueError
+            If a parameter is not valid.
+
+        Warns
+        -----
+        UserWarning
+            If images are skipped, or were cropped in another way than those of fit.
         """
         check_is_fitted(self)
+        self._validate_params()
+        mend_forked_process()
         images = check_images(X)
+        self._check_preparation(images)
         seen = views(images, self.image_size_, self.crop, self.test_augment)
         probabilities, errors = self._probabilities(seen[0])
         for view in seen[1:]:
             probabilities += self._probabilities(view)[0]
         probabilities /= len(seen)
         if errors:
-            _warn_skipped(errors, len(images), "get NaN")
+            _warn_skipped(errors, len(images), "get NaN, which only skage's scorers leave out")
         return probabilities
 
     def _probabilities(self, images):
@@ -570,6 +581,17 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             labels = labels.astype(np.float64 if numeric else object)
             labels[skipped] = np.nan if numeric else None
         return labels
+
+    def _check_preparation(self, images):
+        trained_on, given = self.preparation_, _preparation(images)
+        if trained_on is not None and given != trained_on:
+            names = {"": "uncropped images", None: "images cropped in several ways"}
+            warnings.warn(
+                f"This model was trained on {names.get(trained_on, trained_on)} and is to predict "
+                f"{names.get(given, given)}: its ages may be wrong. Crop in the same way as for "
+                "fit.",
+                stacklevel=4,
+            )
 
     def _criterion(self, labels):
         loss = check_loss(self.loss)
@@ -641,7 +663,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         plain = views(images, self.image_size, self.crop, None)[0]
         found = collect_activations(plain, frozen, positions=rows, **where)
         if found.errors and not len(found.positions):
-            raise ImageError(f"None of the {len(rows)} images can be read. {found.errors[0]}")
+            _, (first,) = summarise(found.errors, 1)
+            raise ImageError(f"None of the {len(rows)} images can be read. {first}")
         if found.errors:
             _warn_skipped(found.errors, len(rows), "are left out of fit", stacklevel=4)
         if self.augment is None:
@@ -722,6 +745,12 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         return image_tags(super().__sklearn_tags__())
+
+
+def _preparation(images):
+    """How all of some images were made, or None where it differs."""
+    kinds = {getattr(image, "preparation", "") for image in images}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _deterministic():

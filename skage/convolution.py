@@ -18,13 +18,19 @@ _INPUT = torch.tensor(
         [0, -2, -1, 2, 1, 0],
         [0, 2, -1, -2, 1, 0],
         [0, 4, 0, -5, 0, 1],
-    ]
+    ],
+    dtype=torch.float32,
 )
 _WEIGHT = (
-    torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+    torch.tensor(
+        [[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
+        dtype=torch.float32,
+    )
+    / 24
 )
 _OUTPUT = torch.tensor(
-    [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+    [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+    dtype=torch.float32,
 )
 # Both sides of an image at once: (36, 36), (36, 9), (16, 36).
 _INPUT, _WEIGHT, _OUTPUT = (torch.kron(m, m) for m in (_INPUT, _WEIGHT, _OUTPUT))
@@ -69,7 +75,7 @@ class _Winograd(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
         k, c = weight.shape[:2]
-        of_weight = torch.zeros(_IN**2, k, c)
+        of_weight = x.new_zeros(_IN**2, k, c)
         for part, part_grad in zip(_parts(x), _parts(grad), strict=True):
             blocks = _whole_blocks(part_grad).permute(2, 4, 0, 1, 3, 5)
             products = (_OUTPUT.T @ blocks.reshape(_OUT**2, -1)).view(_IN**2, -1, k)

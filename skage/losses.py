@@ -206,6 +206,6 @@ class Criterion:
         ages = self._years(outputs).clamp(values[0], values[-1])
         right = torch.searchsorted(values, ages).clamp(1, len(values) - 1)
         share = (ages - values[right - 1]) / (values[right] - values[right - 1])
-        p = torch.zeros(len(ages), len(values), device=outputs.device)
+        p = outputs.new_zeros(len(ages), len(values))
         p.scatter_(1, right[:, None], share[:, None])
         return p.scatter_(1, right[:, None] - 1, 1 - share[:, None])

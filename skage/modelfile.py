@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from ._container import read_container, write_container
 from .augment import Jitter
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
@@ -20,7 +18,6 @@ from .network import Part, build
 from .regressor import BinnedAgeRegressor
 
 _SHAPE = ("backbone", "trainable", "hidden_layer_sizes", "dropout", "image_size")
-_FORMAT = "skage model, format 1"
 # What belongs to the machine or the training run, rather than to the model.
 _NOT_STORED = (
     "accelerate",
@@ -39,7 +36,9 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     Raises
     ------
     TypeError
-        If its classifier is no VGG16Classifier, or a parameter is no plain value.
+        If its classifier is not a VGG16Classifier, or a parameter is not a plain value.
+    OSError
+        If the file cannot be written; an earlier one is left as it was.
     """
     classifier = model.classifier_
     if type(classifier) is not VGG16Classifier or type(model.binner_) is not AgeBinner:
@@ -63,12 +62,14 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "binner": {k: _plain(v) for k, v in binner.get_params(deep=False).items()},
         "bin_edges": binner.bin_edges_.tolist(),
         "bin_values": binner.bin_values_.tolist(),
+        "bin_support": binner.bin_support_.tolist(),
         "classifier": {k: _plain(v) for k, v in parameters.items() if k not in _NOT_STORED},
         "classes": classifier.classes_.tolist(),
         "history": [{k: _plain(v) for k, v in row.items()} for row in classifier.history_],
         "n_networks": len(classifier.nets_),
         "n_skipped": classifier.n_skipped_,
         "image_size": classifier.image_size_,
+        "preparation": classifier.preparation_,
     }
     many = len(classifier.nets_) > 1
     parts = {"prefix": classifier.prefix_} | {
@@ -78,17 +79,12 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     first = classifier.prefix_ or classifier.net_.module_  # which normalises the pixels
     header |= {name: (getattr(first, name) / 255).tolist() for name in ("mean", "std")}
     tensors = {
-        f"{part}.{name}": tensor.contiguous()
+        f"{part}.{name}": tensor
         for part, module in parts.items()
         if module is not None
         for name, tensor in module.state_dict().items()
     }
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{os.fspath(path)!r} cannot be written: there is no {folder!r}.")
-    temporary = f"{os.fspath(path)}.partial"
-    save_file(tensors, temporary, {"format": _FORMAT, "model": json.dumps(header)})
-    os.replace(temporary, path)
+    write_container(path, header, tensors)
 
 
 def load(path: str | os.PathLike) -> BinnedAgeRegressor:
@@ -107,24 +103,15 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor:
     Raises
     ------
     ValueError
-        If the file is no such model, or is damaged.
+        If the file is missing, is not such a model, or is damaged in the least.
     """
-    path = os.fspath(path)
+    header, tensors = read_container(path)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-            header = json.loads(metadata["model"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _rebuild(header, tensors)
-    except FileNotFoundError:
-        raise ValueError(f"There is no model file {path!r}.") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{path!r} is no skage model, or is damaged: {str(error).splitlines()[0]} Models are "
-            "written by "
-            "model.save(path) or by `python -m skage train`."
+            f"{os.fspath(path)!r} holds a model that this version of skage cannot rebuild: "
+            f"{str(error).splitlines()[0]}"
         ) from error
 
 
@@ -132,6 +119,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     binner = AgeBinner(**header["binner"])
     binner.bin_edges_ = np.array(header["bin_edges"])
     binner.bin_values_ = np.array(header["bin_values"])
+    binner.bin_support_ = np.array(header["bin_support"])
     binner.n_bins_ = len(binner.bin_values_)
     if len(binner.bin_edges_) != binner.n_bins_ + 1 or binner.n_bins_ <= max(header["classes"]):
         raise ValueError("its bins and classes do not fit together.")
@@ -163,6 +151,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     model = assemble(classifier, binner, criterion, classes, prefix, suffixes)
     classifier.history_, classifier.n_skipped_ = header["history"], header["n_skipped"]
     classifier.image_size_ = header["image_size"]
+    classifier.preparation_ = header["preparation"]
     return model.set_params(decode=header["decode"])
 
 
@@ -175,7 +164,7 @@ def _filled(
         {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
     )
     for kind in ("mean", "std"):
-        setattr(part, kind, 255 * torch.tensor(header[kind]))
+        setattr(part, kind, 255 * torch.tensor(header[kind], dtype=torch.float32))
     return part
 
 
@@ -190,7 +179,7 @@ def assemble(
     """A fitted model around networks that are trained already, and a fitted binner."""
     classifier.classes_ = classes
     classifier.history_, classifier.n_skipped_ = [], 0
-    classifier.image_size_ = classifier.image_size
+    classifier.image_size_, classifier.preparation_ = classifier.image_size, None
     classifier.prefix_ = prefix
     classifier.nets_ = [restore_net(suffix, criterion) for suffix in suffixes]
     classifier._ready = None

@@ -63,8 +63,12 @@ class SuffixNet(NeuralNet):
 
 
 def restore_net(suffix: nn.Module, criterion: Criterion) -> SuffixNet:
-    """A net for prediction, on the CPU, around a suffix that is trained already."""
-    net = make_net(suffix, criterion, callbacks=None).initialize()
+    """A net for prediction, on the CPU, around a suffix that is trained already.
+
+    It takes arrays of activations, as any skorch net does.
+    """
+    collate = {f"iterator_{kind}__collate_fn": None for kind in ("train", "valid")}
+    net = make_net(suffix, criterion, callbacks=None, **collate).initialize()
     net.trim_for_prediction()
     net.module = net.criterion = None  # lambdas, which cannot be pickled
     return net
@@ -74,11 +78,14 @@ def make_net(
     suffix: nn.Module, criterion: Criterion, kind: type[SuffixNet] = SuffixNet, **options: Any
 ) -> SuffixNet:
     """A net around `suffix` itself, of the given kind."""
+    defaults = {
+        "iterator_train__shuffle": True,
+        "iterator_train__collate_fn": _whole,
+        "iterator_valid__collate_fn": _whole,
+    }
     return kind(
         lambda: suffix,  # given the instance itself, skorch would train a copy
         criterion=lambda: criterion,
-        iterator_train__collate_fn=_whole,
-        iterator_valid__collate_fn=_whole,
         predict_nonlinearity=criterion.probabilities,
-        **{"iterator_train__shuffle": True} | options,
+        **defaults | options,
     )

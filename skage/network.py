@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
+import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
+from ._container import read_container
 from .convolution import Conv2d
+from .files import resolve_path
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,9 @@ class Part(nn.Module):
         self.pool = pool
         self.classifier = classifier
         self.normalise = normalise
-        self.register_buffer("mean", 255 * torch.tensor(mean), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            scaled = 255 * torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, scaled, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         n_rows = len(x)
@@ -167,6 +169,8 @@ def build(
         widths = {i: m.out_features for i, m in enumerate(classifier) if isinstance(m, nn.Linear)}
         i = min(i for i in widths if i >= hidden_frozen)
         classifier[i] = nn.Linear(n_components, widths[i], device="meta")
+    for module in (features, classifier):
+        module.float()  # whatever torch's default is
     frozen = {name for name, _ in features[:first].named_parameters(prefix="features")}
     frozen |= {n for n, _ in classifier[:hidden_frozen].named_parameters(prefix="classifier")}
     dense = classifier.state_dict(prefix="classifier.")
@@ -235,14 +239,14 @@ def load_weights(weights: str | os.PathLike | Weights, backbone: str = "vgg16") 
         return weights
     if weights == "imagenet":
         return _imagenet(backbone)
-    path = os.fspath(weights)
+    path = resolve_path(weights, "weights")
     if not os.path.isfile(path):
         raise ValueError(
-            f"weights={path!r} is neither 'imagenet', None, nor an existing file "
+            f"weights={os.fspath(weights)!r} is neither 'imagenet', None, nor an existing file "
             "(.safetensors, .pth, .skage)."
         )
     status = os.stat(path)
-    return _read_weights(os.path.abspath(path), status.st_mtime_ns, status.st_size)
+    return _read_weights(path, status.st_mtime_ns, status.st_size)
 
 
 def digest(part: Part) -> bytes:
@@ -346,7 +350,13 @@ def read_tensors(path: str) -> dict[str, Tensor]:
     if path.endswith(".safetensors"):
         state = load_file(path)
     else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # torch's message advises loading it unsafely
+            raise ValueError(
+                "it is not a file that torch.save wrote, or holds more than tensors, whose loading "
+                "could run code; save the network's state_dict()"
+            ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     entries = state.items() if isinstance(state, Mapping) else ()
@@ -364,7 +374,7 @@ def _read_weights(path: str, mtime: int, size: int) -> Weights:
     except Exception as error:
         raise ValueError(
             f"{path} is not a readable .safetensors, torch or .skage file: "
-            f"{str(error).splitlines()[0]}"
+            f"{(str(error) or type(error).__name__).splitlines()[0].rstrip('.')}."
         ) from error
     unknown = sorted(k for k in state if not k.startswith(("features.", "classifier.")))
     if "features.0.weight" not in state or unknown:
@@ -377,13 +387,11 @@ def _read_weights(path: str, mtime: int, size: int) -> Weights:
 
 def _of_model(path: str) -> Weights:
     """The weights of a model file, of an ensemble its first network's."""
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["model"])
-        names = {
-            re.sub(r"^(prefix|suffix)\.(0\.)?", "", name): name
-            for name in file.keys()  # noqa: SIM118
-            if not re.match(r"suffix\.[1-9]", name)
-        }
-        tensors = {name: file.get_tensor(stored) for name, stored in names.items()}
+    header, stored = read_container(path)
+    tensors = {
+        re.sub(r"^(prefix|suffix)\.(0\.)?", "", name): tensor
+        for name, tensor in stored.items()
+        if not re.match(r"suffix\.[1-9]", name)
+    }
     values = np.asarray(header["bin_values"])[header["classes"]].tolist()
     return Weights(tensors, tuple(header["mean"]), tuple(header["std"]), values)

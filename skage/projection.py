@@ -182,13 +182,17 @@ def _learn(
     at a time.
     """
     n_features = images.array.shape[1]
-    mean = torch.zeros(n_features, device=device)
+    mean = torch.zeros(n_features, dtype=torch.float32, device=device)
     for block in _blocks(images, rows, device):
         mean += block.sum(dim=0)
     mean /= len(rows)
-    start = torch.randn(n_features, n_components, generator=torch.Generator().manual_seed(_SEED))
-    start = start.to(device)
-    subspace = torch.zeros(n_features, n_components, device=device)
+    start = torch.randn(
+        n_features,
+        n_components,
+        dtype=torch.float32,
+        generator=torch.Generator().manual_seed(_SEED),
+    ).to(device)
+    subspace = torch.zeros_like(start)
     for block in _blocks(images, rows, device):
         block -= mean
         subspace.addmm_(block.T, block @ start)

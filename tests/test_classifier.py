@@ -1,4 +1,5 @@
 import copy
+import os
 import pickle
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import compute_sample_weight
 from skorch.callbacks import Callback, LRScheduler
 
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, VGG16Classifier
 from skage.cache import FrozenPrefix
 from skage.classifier import _held_out
 from skage.images import ImageError
@@ -662,3 +663,101 @@ def test_unreadable_images_are_refused_before_the_work(paths, tmp_path, monkeypa
     assert passed == []
     with pytest.raises(ImageError, match=r"a.jpg \(item 40\)"):
         tiny_classifier().fit(images[:41], np.arange(41) % 4)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("test_augment", "flip"), ("on_error", "ignore"), ("precision", "half"), ("crop", 2.0)],
+)
+def test_parameters_that_act_at_prediction_are_checked_there(faces, fitted, parameter, value):
+    classifier = copy.deepcopy(fitted.classifier_).set_params(**{parameter: value})
+    for predict in (classifier.predict, classifier.predict_proba):
+        with pytest.raises(ValueError, match=f"'{parameter}' parameter"):
+            predict(faces.data)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"trainable": "block5"}, {"n_components": 8}, {"loss": "l1"}]
+)
+def test_the_skorch_net_predicts_from_activations(faces, options):
+    model = tiny_model(4, max_epochs=1, precision="float32", **options)
+    model.fit(faces.data, faces.target)
+    classifier = pickle.loads(pickle.dumps(model.classifier_))
+    frozen = classifier.prefix_(torch.from_numpy(faces.data))
+    for net in (model.classifier_.net_, classifier.net_):
+        expected = classifier.predict_proba(faces.data)
+        assert net.predict_proba(frozen.numpy()) == pytest.approx(expected, abs=1e-6)
+        assert net.forward(frozen[:4]).shape[0] == 4
+        assert net.predict(frozen.numpy()).shape[0] == 40
+
+
+@pytest.mark.parametrize("scale", [1e-320, 8e307])
+def test_tiny_and_huge_weights_count_by_their_proportions(faces, scale):
+    weight = np.tile([1.0, 2.0], 20)
+    expected = tiny_model(4).fit(faces.data, faces.target, sample_weight=weight)
+    found = tiny_model(4).fit(faces.data, faces.target, sample_weight=weight * scale)
+    assert found.predict(faces.data) == pytest.approx(expected.predict(faces.data))
+
+
+def test_nothing_underflows_into_an_error(faces):
+    with np.errstate(all="raise"):
+        model = tiny_model(4).set_params(binner__encoding="sord", binner__sigma=0.1)
+        model.fit(faces.data, faces.target)
+        assert np.isfinite(model.predict_interval(faces.data)).all()
+
+
+def test_images_cropped_otherwise_than_in_training_are_told_of(faces):
+    def crops(margin):
+        cropper = FaceCropper(lambda pixels: [(8, 8, 16, 16, 1.0)], size=32, margin=margin)
+        return cropper.transform(list(faces.data))
+
+    model = tiny_model(4, max_epochs=1).fit(crops(0.4), faces.target)
+    model.predict(crops(0.4))
+    with pytest.warns(UserWarning, match=r"trained on FaceCropper\(.*margin=0.4.*margin=0.1"):
+        model.predict(crops(0.1))
+    with pytest.warns(UserWarning, match=r"is to predict uncropped images"):
+        model.predict(faces.data)
+    with pytest.warns(UserWarning, match=r"trained on uncropped images and is to predict FaceC"):
+        tiny_model(4, max_epochs=1).fit(faces.data, faces.target).predict(crops(0.4))
+    mixed = [*crops(0.4)[:20], *faces.data[20:]]
+    tiny_model(4, max_epochs=1).fit(mixed, faces.target).predict(faces.data)
+
+
+_FORKED = """
+import multiprocessing, warnings
+import torch
+from skage.datasets import make_faces
+from tests.conftest import tiny_model
+
+torch.set_num_threads(2)
+faces = make_faces(40, image_size=32, random_state=0)
+model = tiny_model().fit(faces.data, faces.target)
+expected = model.predict(faces.data)
+torch.ones(1000, 1000) @ torch.ones(1000, 1000)  # on two threads
+
+def work(queue):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ages = model.predict(faces.data)
+        refitted = tiny_model().fit(faces.data, faces.target).predict(faces.data)
+    queue.put([ages, refitted, [str(warning.message) for warning in told]])
+
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+context.Process(target=work, args=(queue,), daemon=True).start()
+ages, refitted, told = queue.get(timeout=60)
+assert (ages == expected).all() and (refitted == expected).all()
+assert len(told) == 1 and "was forked" in told[0] and "spawn" in told[0], told
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_predicts_and_fits():
+    subprocess.run([sys.executable, "-c", _FORKED], check=True, timeout=100)
+
+
+def test_python_without_docstrings_is_told_what_is_wrong():
+    command = [sys.executable, "-OO", "-c", "from skage import VGG16Classifier"]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "ImportError: skage.VGG16Classifier cannot be imported: 'NoneType'" in run.stderr
+    assert "run Python without -OO, since skorch needs docstrings" in run.stderr

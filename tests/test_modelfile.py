@@ -49,14 +49,98 @@ def test_what_is_no_model_is_refused(tmp_path, fitted):
 
     refused("missing.skage", "There is no model file .*missing.skage")
     (tmp_path / "text.skage").write_text("no model")
-    refused("text.skage", "text.skage' is no skage model, or is damaged")
-    refused(".", "is no skage model")
+    refused("text.skage", "text.skage' is not a skage model file, or is damaged")
+    refused(".", "is a folder, not a model file")
     save_file({"a": torch.zeros(2)}, tmp_path / "other.skage")
     refused("other.skage", "its format is None")
     fitted.save(tmp_path / "cut.skage")
     content = (tmp_path / "cut.skage").read_bytes()
     (tmp_path / "cut.skage").write_bytes(content[:-100])
     refused("cut.skage", "is damaged")
+
+
+@pytest.fixture(scope="module")
+def files(faces, tmp_path_factory):
+    """Of one network, and of an ensemble."""
+    folder = tmp_path_factory.mktemp("models")
+    for n_members in (1, 2):
+        model = tiny_model(max_epochs=1, n_members=n_members, hidden_layer_sizes=(4,))
+        model.fit(faces.data, faces.target).save(folder / f"{n_members}.skage")
+    return [folder / "1.skage", folder / "2.skage"]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("share", [0, 1e-6, 1e-3, 0.5])
+@pytest.mark.parametrize("where", ["header", "anywhere"])
+def test_every_damage_is_refused(files, tmp_path, which, share, where):
+    content = np.fromfile(files[which], dtype=np.uint8)
+    n_header = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    rng = np.random.default_rng(0)
+    end = n_header if where == "header" else len(content)
+    for _ in range(2):
+        damaged = content.copy()
+        n_bytes = int(share * end)
+        start = rng.integers(end - n_bytes)
+        damaged[start] ^= 1 << rng.integers(8)
+        damaged[start + 1 : start + n_bytes] = rng.integers(256, size=max(n_bytes - 1, 0))
+        damaged.tofile(tmp_path / "damaged.skage")
+        with pytest.raises(ValueError, match=r"damaged.skage' is not a skage model file, or is"):
+            skage.load(tmp_path / "damaged.skage")
+
+
+def test_each_bit_of_the_header_counts(files, tmp_path):
+    content = bytearray(files[0].read_bytes())
+    for place in [*range(8), *range(8, 400, 29)]:
+        for bit in (0, 3, 6):
+            content[place] ^= 1 << bit
+            (tmp_path / "damaged.skage").write_bytes(content)
+            with pytest.raises(ValueError, match="or is damaged"):
+                skage.load(tmp_path / "damaged.skage")
+            content[place] ^= 1 << bit
+
+
+def test_a_file_that_is_longer_than_written_is_refused(files, tmp_path):
+    (tmp_path / "longer.skage").write_bytes(files[0].read_bytes() + b"\0")
+    with pytest.raises(ValueError, match="or is damaged"):
+        skage.load(tmp_path / "longer.skage")
+
+
+def test_damaged_models_are_not_taken_for_weights(files, faces, tmp_path):
+    content = bytearray(files[0].read_bytes())
+    content[-1000] ^= 1
+    (tmp_path / "damaged.skage").write_bytes(content)
+    with pytest.raises(ValueError, match="checksum is not that of its content"):
+        tiny_model(weights=tmp_path / "damaged.skage").fit(faces.data, faces.target)
+
+
+def test_a_model_file_has_the_mode_of_other_files(fitted, tmp_path):
+    (tmp_path / "other").touch()
+    fitted.save(tmp_path / "age.skage")
+    modes = {(tmp_path / name).stat().st_mode for name in ("other", "age.skage")}
+    assert len(modes) == 1
+
+
+def test_home_folders_are_expanded(fitted, faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fitted.save("~/age.skage")
+    assert (skage.load("~/age.skage").predict(faces.data) == fitted.predict(faces.data)).all()
+    with pytest.raises(ValueError, match="path='' is empty"):
+        fitted.save("")
+
+
+def test_a_model_does_not_depend_on_torchs_default_type(faces, tmp_path):
+    expected = tiny_model(trainable="block5", n_components=None).fit(faces.data, faces.target)
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = tiny_model(trainable="block5").fit(faces.data, faces.target)
+        model.save(tmp_path / "age.skage")
+        found = model.predict(faces.data)
+        loaded = skage.load(tmp_path / "age.skage").predict(faces.data)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (found == expected.predict(faces.data)).all()
+    assert (loaded == found).all()
+    assert (skage.load(tmp_path / "age.skage").predict(faces.data) == found).all()
 
 
 def test_only_what_can_be_stored_safely_is_saved(tmp_path):
@@ -69,8 +153,14 @@ def test_only_what_can_be_stored_safely_is_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_is_no_place_for_a_model(tmp_path, fitted):
+    with pytest.raises(IsADirectoryError, match=r"is a folder\. Name a file in it"):
+        fitted.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_missing_is_named(tmp_path, fitted):
-    with pytest.raises(FileNotFoundError, match="cannot be written: there is no"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*missing' does not exist"):
         fitted.save(tmp_path / "missing" / "age.skage")
 
 

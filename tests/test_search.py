@@ -1,7 +1,11 @@
 """The model where scikit-learn puts estimators: searches, pipelines, ensembles."""
 
+import copy
+
 import numpy as np
 import pytest
+import sklearn
+from sklearn.base import clone
 from sklearn.ensemble import BaggingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
@@ -14,8 +18,15 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skage import FaceCropper
+from skage import BinnedAgeRegressor, FaceCropper
 from skage.grouped import FacePath
+from skage.images import readable
+from skage.metrics import (
+    cumulative_score_scorer,
+    neg_epsilon_error_scorer,
+    neg_macro_mean_absolute_error_scorer,
+    neg_mean_absolute_error_scorer,
+)
 
 from .conftest import tiny_model
 
@@ -41,6 +52,73 @@ def test_grid_search_gives_the_same_with_one_and_two_processes(faces, paths, tmp
     assert scores == pytest.approx(two.cv_results_["mean_test_score"], rel=1e-6)
     assert one.best_params_ == two.best_params_
     assert one.predict(paths) == pytest.approx(two.predict(paths), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "scoring", [None, neg_mean_absolute_error_scorer, neg_macro_mean_absolute_error_scorer]
+)
+def test_a_search_scores_the_images_that_can_be_read(faces, paths, tmp_path, scoring):
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    data, ages = [*paths[:20], str(tmp_path / "broken.jpg"), *paths[20:]], list(faces.target)
+    ages.insert(20, 50.0)
+    model = tiny_model(3, max_epochs=1, on_error="skip")
+    search = GridSearchCV(model, {"binner__n_bins": [3, 5]}, scoring=scoring, cv=KFold(2))
+    with pytest.warns(UserWarning, match="cannot be read") as told:
+        search.fit(data, ages)
+    messages = {str(warning.message).split(":")[0] for warning in told}
+    assert messages == {
+        "1 of 21 images cannot be read and get NaN, which only skage's scorers leave out",
+        "1 of 21 images cannot be read and are left out of fit",
+        "1 of 41 images cannot be read and are left out of fit",
+    }
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    mask = readable(data)
+    assert mask.tolist() == [True] * 20 + [False] + [True] * 20
+    folds = [(train[mask[train]], test[mask[test]]) for train, test in KFold(2).split(data)]
+    known = GridSearchCV(model, {"binner__n_bins": [3, 5]}, scoring=scoring, cv=folds)
+    known.fit(data, ages)
+    expected = known.cv_results_["mean_test_score"]
+    assert search.cv_results_["mean_test_score"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        neg_mean_absolute_error_scorer,
+        neg_macro_mean_absolute_error_scorer,
+        cumulative_score_scorer,
+        BinnedAgeRegressor.score,
+    ],
+)
+def test_what_has_no_prediction_at_all_cannot_be_scored(fitted, tmp_path, scorer):
+    model = copy.deepcopy(fitted)
+    model.classifier_.set_params(on_error="skip")
+    with (
+        pytest.warns(UserWarning, match="2 of 2 images cannot be read"),
+        pytest.raises(ValueError, match="None of the 2 images has a prediction"),
+    ):
+        scorer(model, [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")], [20, 30])
+
+
+def test_epsilon_errors_of_what_was_read(fitted, faces, paths, tmp_path):
+    model = copy.deepcopy(fitted)
+    model.classifier_.set_params(on_error="skip")
+    std = np.arange(1.0, 5.0)
+    data = [*paths[:3], str(tmp_path / "a.jpg")]
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = neg_epsilon_error_scorer.set_score_request(y_std=True)
+        expected = scorer(model, data[:3], faces.target[:3], y_std=std[:3])
+        with pytest.warns(UserWarning, match="1 of 4 images cannot be read"):
+            found = scorer(model, data, faces.target[:4], y_std=std)
+    assert found == expected
+
+
+def test_the_defaults_can_be_searched():
+    search = GridSearchCV(BinnedAgeRegressor(), {"binner__n_bins": [5, 20]})
+    for n_bins in search.param_grid["binner__n_bins"]:
+        model = clone(search.estimator).set_params(binner__n_bins=n_bins)
+        assert model.binner.n_bins == n_bins
+    assert search.estimator.binner is None
 
 
 def test_a_fold_without_a_bin_keeps_the_columns():
