@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import textwrap
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .binning import tails
 from .checks import check_ages
-from .images import check_images, digest_and_decoder, resize
+from .images import (
+    SKIP_HINT,
+    ImageError,
+    check_images,
+    describe,
+    digest_and_decoder,
+    resize,
+)
 
 _FACE = 160  # pixels, of a face shown
+_COLUMNS = 6  # of faces in a figure
+_LINES, _CHARACTERS = 7, 27  # of a message in the place of a face
+_PALE = 232  # its grey
+_UNSEEN = 0.01  # of the highest bar, what is too low to be seen
+_FEWEST_YEARS = 24  # on an axis of ages
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e07b39", "#9aa0a6"
 
@@ -44,10 +56,11 @@ class TrainingHistoryDisplay:
 
         Parameters
         ----------
-        estimator : VGG16Classifier, or a BinnedAgeRegressor or Pipeline of one
-            Fitted.
+        estimator : VGG16Classifier or BinnedAgeRegressor
+            Fitted; also as the last step of a Pipeline, or in a search.
         axes : sequence of Axes, default=None
-            As many as there are curves; None makes a new figure.
+            One for the loss, one for the validation error if images were held out,
+            and one for the learning rate; None makes a new figure.
 
         Returns
         -------
@@ -56,12 +69,10 @@ class TrainingHistoryDisplay:
         Raises
         ------
         ValueError
-            If the estimator keeps no history of epochs.
+            If the estimator keeps no history of epochs, or there are more or fewer axes.
         """
-        if isinstance(estimator, Pipeline):
-            estimator = estimator[-1]
-        check_is_fitted(estimator)
-        classifier = getattr(estimator, "classifier_", estimator)
+        model = _model(estimator)
+        classifier = getattr(model, "classifier_", model)
         if not hasattr(classifier, "history_"):
             raise ValueError(f"{type(classifier).__name__} keeps no history of epochs.")
         return cls(classifier.history_).plot(axes=axes)
@@ -69,11 +80,13 @@ class TrainingHistoryDisplay:
     def plot(self, *, axes: Any = None) -> TrainingHistoryDisplay:
         """Draw; see `from_estimator`."""
         with_mae = "valid_mae" in self.history[0]
-        if axes is None:
-            _, axes = plt.subplots(
-                1, 2 + with_mae, figsize=(4 * (2 + with_mae), 3.2), layout="constrained"
+        n_axes = 2 + with_mae
+        self.axes_ = _new_axes(1, n_axes, (4 * n_axes, 3.2)) if axes is None else np.ravel(axes)
+        if len(self.axes_) != n_axes:
+            raise ValueError(
+                f"axes holds {len(self.axes_)} Axes and must hold {n_axes}: for the loss, "
+                f"{'the validation error, ' * with_mae}and the learning rate."
             )
-        self.axes_ = np.ravel(axes)
         self.figure_ = self.axes_[0].figure
         loss, *middle, rate = self.axes_
         self._curves(loss, "train_loss", _GREY, "training")
@@ -84,12 +97,15 @@ class TrainingHistoryDisplay:
         if with_mae:
             self._curves(middle[0], "valid_mae", _BLUE)
             middle[0].set(ylabel="MAE (years)", title="Validation error")
-            middle[0].set_ylim(bottom=0)
+            middle[0].set_ylim(0, 1.1 * max(row["valid_mae"] for row in self.history))
         self._curves(rate, "lr", _ORANGE, drawstyle="steps-mid")
         rate.set(yscale="log", ylabel="learning rate", title="Learning rate")
+        last = max(row["epoch"] for row in self.history)
         for ax in self.axes_:
             ax.set_xlabel("epoch")
             ax.xaxis.get_major_locator().set_params(integer=True)
+            if last == 1:
+                ax.set_xticks([1])
             _plain_frame(ax)
         return self
 
@@ -128,18 +144,35 @@ class AgeBinsDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, ages: Any, *, ax: Axes | None = None) -> AgeBinsDisplay:
-        """Plot the bins of a fitted AgeBinner or BinnedAgeRegressor over `ages`.
+        """Plot bins over a histogram of ages.
+
+        Parameters
+        ----------
+        estimator : AgeBinner or BinnedAgeRegressor
+            Fitted; also as the last step of a Pipeline, or in a search.
+        ages : array-like of shape (n_samples,)
+            In years.
+        ax : Axes, default=None
+            None makes a new figure.
 
         Returns
         -------
         display : AgeBinsDisplay
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no bins, or an age is not a finite number.
         """
-        check_is_fitted(estimator)
-        return cls(getattr(estimator, "binner_", estimator), check_ages(ages, "ages")).plot(ax=ax)
+        model = _model(estimator)
+        binner = getattr(model, "binner_", model)
+        if not hasattr(binner, "bin_edges_"):
+            raise ValueError(f"{type(model).__name__} has no age bins; pass a BinnedAgeRegressor.")
+        return cls(binner, check_ages(ages, "ages")).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> AgeBinsDisplay:
         """Draw; see `from_estimator`."""
-        self.ax_ = ax = _new_axes() if ax is None else ax
+        self.ax_ = ax = _new_axes()[0] if ax is None else ax
         self.figure_ = ax.figure
         edges = self.binner.bin_edges_
         years = np.arange(np.floor(min(self.ages)) - 0.5, np.ceil(max(self.ages)) + 1).tolist()
@@ -158,14 +191,14 @@ class AgeBinsDisplay:
 
 
 class AgeDistributionDisplay:
-    """The predicted distribution of one face's age.
+    """The predicted distribution of one face's age, in years of age.
 
     Parameters
     ----------
-    distribution : ndarray of shape (n_bins,)
-        Probabilities of the bins.
-    bin_edges : ndarray of shape (n_bins + 1,)
-        In years.
+    years : ndarray of shape (n_years,)
+        Ages in whole years, one after the other.
+    probabilities : ndarray of shape (n_years,)
+        That the age, rounded to whole years, is each of them.
     age : float
         The prediction in years.
     interval : (float, float)
@@ -180,14 +213,14 @@ class AgeDistributionDisplay:
 
     def __init__(
         self,
-        distribution: np.ndarray,
-        bin_edges: np.ndarray,
+        years: np.ndarray,
+        probabilities: np.ndarray,
         age: float,
         interval: tuple[float, float],
         true_age: float | None = None,
     ):
-        self.distribution = distribution
-        self.bin_edges = bin_edges
+        self.years = years
+        self.probabilities = probabilities
         self.age = age
         self.interval = interval
         self.true_age = true_age
@@ -207,37 +240,68 @@ class AgeDistributionDisplay:
         Parameters
         ----------
         estimator : BinnedAgeRegressor
-            Fitted.
+            Fitted; also as the last step of a Pipeline, or in a search.
         image : path, PIL image or array
         true_age : float, default=None
             In years; marked if given.
         coverage : float, default=0.9
             Of the interval that is shaded.
         ax : Axes, default=None
+            None makes a new figure.
 
         Returns
         -------
         display : AgeDistributionDisplay
+
+        Raises
+        ------
+        ValueError
+            If the estimator does not predict distributions of age, `coverage` is not
+            between 0 and 1, or there is no prediction of this image.
         """
-        levels = tails(coverage)
-        distribution, binner = estimator.predict_dist([image]), estimator.binner_
-        low, high = (float(binner.quantile(distribution, level)[0]) for level in levels)
-        age = float(estimator.decode_dist(distribution)[0])
-        return cls(distribution[0], binner.bin_edges_, age, (low, high), true_age).plot(ax=ax)
+        model, X = _model_and_images(estimator, [image])
+        if not hasattr(model, "predict_dist"):
+            raise ValueError(
+                f"{type(model).__name__} predicts no distribution of age; pass a "
+                "BinnedAgeRegressor."
+            )
+        distribution = model.predict_dist(X)
+        if np.isnan(distribution).any():
+            raise ValueError(f"There is no prediction of {describe(image, 0)} to be shown.")
+        binner = model.binner_
+        low, high = binner.bin_support_.min(), binner.bin_support_.max()
+        years = np.arange(np.ceil(low - 0.5), np.floor(high + 0.5) + 1)
+        edges = np.append(years, years[-1] + 1) - 0.5
+        probabilities = np.diff(binner.cdf(distribution, edges)[0])
+        interval = model.decode_interval(distribution, coverage)[0]
+        age = float(model.decode_dist(distribution)[0])
+        display = cls(years, probabilities, age, (float(interval[0]), float(interval[1])), true_age)
+        return display.plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> AgeDistributionDisplay:
         """Draw; see `from_estimator`."""
-        self.ax_ = ax = _new_axes() if ax is None else ax
+        self.ax_ = ax = _new_axes()[0] if ax is None else ax
         self.figure_ = ax.figure
-        density = self.distribution / np.diff(self.bin_edges)
-        ax.stairs(100 * density, self.bin_edges, fill=True, color=_BLUE, alpha=0.55)
-        ax.axvspan(*self.interval, color=_BLUE, alpha=0.1, lw=0)
+        low, high = self.interval
+        edges = np.append(self.years, self.years[-1] + 1) - 0.5
+        ax.stairs(100 * self.probabilities, edges, fill=True, color=_BLUE, alpha=0.55)
+        ax.axvspan(low, high, color=_BLUE, alpha=0.1, lw=0)
         ax.axvline(self.age, color=_BLUE, label=f"predicted {self.age:.0f}")
         if self.true_age is not None:
             ax.axvline(self.true_age, color=_ORANGE, ls="--", label=f"true {self.true_age:.0f}")
-        ax.set(xlabel="age (years)", ylabel="probability (% a year)", title="One face's age")
-        ax.set_ylim(top=1.28 * ax.get_ylim()[1])  # room for the legend
-        ax.legend(loc="upper left", borderaxespad=0, edgecolor="none", framealpha=0.85)
+        ax.set(xlabel="age (years)", ylabel="probability of a year (%)", title="One face's age")
+        marks = [low, high, self.age, self.age if self.true_age is None else self.true_age]
+        left, right = _shown_range(self.years, self.probabilities, marks)
+        ax.set_xlim(left, right)
+        top = 1.28 * 100 * self.probabilities.max()  # with room for the legend
+        ax.set_ylim(0, top)
+        ax.set_yticks([tick for tick in ax.get_yticks() if tick <= min(top, 100)])
+        ax.legend(
+            loc="upper left" if self.age > (left + right) / 2 else "upper right",
+            borderaxespad=0,
+            edgecolor="none",
+            framealpha=0.85,
+        )
         _plain_frame(ax)
         return self
 
@@ -245,14 +309,19 @@ class AgeDistributionDisplay:
 class FacesDisplay:
     """Faces with their predicted, and true, ages.
 
+    Where there is no prediction it says so, and an image that cannot be read is a grey
+    tile with the reason.
+
     Parameters
     ----------
     images : sequence of n images
         Paths, PIL images or arrays.
     y_pred : array-like of shape (n,)
-        In years.
+        In years; NaN where there is no prediction.
     y_true : array-like of shape (n,), default=None
-        In years.
+        In years; NaN where it is not known.
+    n_images : int, default=None
+        How many there are, if these are only some of them, to be told in the figure.
 
     Attributes
     ----------
@@ -260,61 +329,172 @@ class FacesDisplay:
     figure_ : Figure
     """
 
-    def __init__(self, images: Any, y_pred: Any, y_true: Any = None):
+    def __init__(self, images: Any, y_pred: Any, y_true: Any = None, n_images: int | None = None):
         self.images = images
         self.y_pred = y_pred
         self.y_true = y_true
+        self.n_images = n_images
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: Any = None, *, axes: Any = None
+        cls, estimator: Any, X: Any, y: Any = None, *, max_faces: int = 24, axes: Any = None
     ) -> FacesDisplay:
         """Predict the ages of images and show both.
 
+        Of a Pipeline the image is shown that its last step judges: the crop, where a
+        `FaceCropper` comes first. Only the images that are shown are predicted.
+
+        Parameters
+        ----------
+        estimator : BinnedAgeRegressor, or another estimator of ages from images
+            Fitted; also as the last step of a Pipeline, or in a search.
+        X : sequence of n_samples images
+        y : array-like of shape (n_samples,), default=None
+            True ages in years.
+        max_faces : int, default=24
+            How many to show at most, the first ones; the figure says of how many.
+        axes : sequence of Axes, default=None
+            Each shows one face, whatever `max_faces` says; None makes a new figure.
+
         Returns
         -------
         display : FacesDisplay
+
+        Raises
+        ------
+        ValueError
+            If X and y differ in length, or `max_faces` is below 1.
         """
-        return cls.from_predictions(X, estimator.predict(X), y, axes=axes)
+        images, (y,) = _first(X, max_faces, axes, y=y)
+        model, shown = _model_and_images(estimator, images)
+        readable = [i for i, image in enumerate(shown) if not isinstance(_face(image, i), str)]
+        y_pred = np.full(len(images), np.nan)
+        if readable:
+            y_pred[readable] = model.predict([shown[i] for i in readable])
+        return cls(shown, y_pred, y, len(X)).plot(axes=axes)
 
     @classmethod
     def from_predictions(
-        cls, X: Any, y_pred: Any, y_true: Any = None, *, axes: Any = None
+        cls, X: Any, y_pred: Any, y_true: Any = None, *, max_faces: int = 24, axes: Any = None
     ) -> FacesDisplay:
         """Show images with ages that are predicted already.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+        y_pred : array-like of shape (n_samples,)
+            In years; NaN where there is no prediction.
+        y_true : array-like of shape (n_samples,), default=None
+            In years; NaN where it is not known.
+        max_faces : int, default=24
+        axes : sequence of Axes, default=None
+            Both as in `from_estimator`.
 
         Returns
         -------
         display : FacesDisplay
+
+        Raises
+        ------
+        ValueError
+            If the lengths differ, or `max_faces` is below 1.
         """
-        return cls(X, y_pred, y_true).plot(axes=axes)
+        images, (y_pred, y_true) = _first(X, max_faces, axes, y_pred=y_pred, y_true=y_true)
+        return cls(images, y_pred, y_true, len(X)).plot(axes=axes)
 
     def plot(self, *, axes: Any = None) -> FacesDisplay:
         """Draw; see `from_estimator`."""
         images, y_pred = check_images(self.images), np.asarray(self.y_pred)
-        y_true = None if self.y_true is None else np.asarray(self.y_true)
+        y_true = np.full(len(images), np.nan) if self.y_true is None else np.asarray(self.y_true)
+        n_shown = len(images)
         if axes is None:
-            columns = min(6, len(images))
-            rows = -(-len(images) // columns)
-            _, axes = plt.subplots(
-                rows, columns, figsize=(1.6 * columns, 1.95 * rows), layout="constrained"
-            )
+            columns = min(_COLUMNS, n_shown)
+            rows = -(-n_shown // columns)
+            axes = _new_axes(rows, columns, (1.6 * columns, 1.95 * rows))
+            if self.n_images is not None and self.n_images > n_shown:
+                axes[0].figure.suptitle(f"{n_shown} of {self.n_images:,} images", fontsize=10)
         self.axes_ = np.ravel(axes)
         self.figure_ = self.axes_[0].figure
         for ax in self.axes_:
             ax.set_axis_off()
-        for i, ax in zip(range(len(images)), self.axes_, strict=False):
-            face = digest_and_decoder(images[i], i)[1](_FACE)
-            ax.imshow(resize(face, _FACE))
-            title = f"{y_pred[i]:.0f}"
-            if y_true is not None:
+        for i, ax in zip(range(n_shown), self.axes_, strict=False):
+            face = _face(images[i], i)
+            if isinstance(face, str):
+                ax.imshow(np.full((1, 1, 3), _PALE, np.uint8), extent=(0, 1, 0, 1))
+                ax.text(0.5, 0.5, face, fontsize=6.5, ha="center", va="center", color="#444444")
+            else:
+                ax.imshow(face)
+            title = "no prediction" if np.isnan(y_pred[i]) else f"{y_pred[i]:.0f}"
+            if not np.isnan(y_true[i]):
                 title += f"   (true {y_true[i]:.0f})"
-            ax.set_title(title, fontsize=9, pad=3)
+            ax.set_title(title, fontsize=9 if len(title) < 20 else 7.5, pad=3)
         return self
 
 
-def _new_axes() -> Axes:
-    return plt.subplots(figsize=(4.5, 3.2), layout="constrained")[1]
+def _shown_range(
+    years: np.ndarray, probabilities: np.ndarray, marks: list[float]
+) -> tuple[float, float]:
+    """Where on the axis of age something is to be seen, at least `_FEWEST_YEARS` wide."""
+    seen = years[probabilities >= _UNSEEN * probabilities.max()]
+    left, right = np.floor(min(seen[0], *marks)) - 1, np.ceil(max(seen[-1], *marks)) + 1
+    spare = max(_FEWEST_YEARS - (right - left), 0)
+    left = max(left - spare / 2, min(left, years[0] - 0.5))
+    return left, max(right, left + _FEWEST_YEARS)
+
+
+def _first(X: Any, max_faces: int, axes: Any, **ages: Any) -> tuple[Any, list[Any]]:
+    """The images that are to be shown, and their ages."""
+    images = check_images(X)
+    if max_faces < 1:
+        raise ValueError(f"max_faces={max_faces!r} must be at least 1.")
+    n_shown = max_faces if axes is None else np.size(axes)
+    shown: list[Any] = []
+    for name, values in ages.items():
+        array = None if values is None else np.asarray(values, dtype=np.float64).ravel()
+        if array is not None and len(array) != len(images):
+            raise ValueError(f"{name} holds {len(array)} ages, and X {len(images)} images.")
+        shown.append(None if array is None else array[:n_shown])
+    return images[:n_shown], shown
+
+
+def _face(image: Any, position: int) -> np.ndarray | str:
+    """The pixels of a face, or in short why there are none."""
+    try:
+        return resize(digest_and_decoder(image, position)[1](_FACE), _FACE)
+    except ImageError as error:
+        source = image
+        while hasattr(source, "source"):
+            source = source.source
+        is_path = isinstance(source, str | os.PathLike)
+        name = os.path.basename(os.fspath(source)) if is_path else "the image"
+        told = str(error).replace(SKIP_HINT, "").replace(describe(source, position), name)
+        return "\n".join(textwrap.wrap(told, _CHARACTERS, max_lines=_LINES, placeholder=" ..."))
+
+
+def _model(estimator: Any) -> Any:
+    return _model_and_images(estimator)[0]
+
+
+def _model_and_images(estimator: Any, X: Any = None) -> tuple[Any, Any]:
+    """The fitted model inside of pipelines and searches, and what it is given of X."""
+    check_is_fitted(estimator)
+    if isinstance(estimator, Pipeline):
+        if X is not None and len(estimator) > 1:
+            X = estimator[:-1].transform(X)
+        return _model_and_images(estimator[-1], X)
+    if hasattr(estimator, "best_estimator_"):
+        return _model_and_images(estimator.best_estimator_, X)
+    if hasattr(estimator, "cv_results_"):
+        raise ValueError(
+            f"{type(estimator).__name__} keeps no fitted model. Search with refit=True."
+        )
+    return estimator, X
+
+
+def _new_axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (4.5, 3.2)) -> Any:
+    from matplotlib import pyplot as plt  # takes a backend, of which given axes need none
+
+    return np.ravel(plt.subplots(rows, columns, figsize=size, layout="constrained")[1])
 
 
 def _plain_frame(ax: Axes) -> None:
