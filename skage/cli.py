@@ -5,41 +5,91 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 import sqlite3
 import sys
+import tempfile
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from . import __version__
+from .files import replacing, resolve_path
 
 # torch and scikit-learn are imported inside the commands: help must not wait for them.
+# An option's Python name is the parameter that it sets, so that messages about the
+# parameter can be told of the option; see `_in_shell`.
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
-_MODEL = click.Path(dir_okay=False, path_type=Path)
-_DATA = click.Path(exists=True, path_type=Path)
+_SHOWN = 10  # files that a message names
+_SECONDS = 2.0  # that images are predicted for, at least, before their ages are written
+# What stands in the shell for a value that is not text.
+_WORDS = {
+    "weights": {"None": "none"},
+    "hidden_layer_sizes": {"None": "vgg16"},
+    "detector": {"None": "no"},
+    "on_no_face": {"'nan'": "skip"},
+}
+
+
+class _Path(click.Path):
+    """A path as it was given, but with ~ expanded; an empty one is refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            resolved = resolve_path(value, param.opts[-1] if param.opts[-1][0] == "-" else "DATA")
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        return super().convert(resolved if os.fsdecode(value)[0] == "~" else value, param, ctx)
+
+
+_FILE = _Path(dir_okay=False, path_type=Path)
+_DATA = _Path(exists=True, path_type=Path)
+_PROGRESS = click.option(
+    "--progress/--no-progress",
+    default=lambda: sys.stderr.isatty(),
+    show_default="on a terminal",
+    help="Show progress bars.",
+)
+_CACHE = click.option(
+    "--cache",
+    "feature_cache",
+    type=_Path(),
+    help='Folder that keeps activations for later; "auto" is your cache folder.',
+)
 _FACE_OPTIONS = (
     click.option(
         "--crop",
+        "detector",
         type=click.Choice(["no", "haar", "yunet"]),
         default="no",
         help="Find the face with this detector, and cut it out.",
     ),
     click.option(
-        "--margin", type=click.FloatRange(0, 10), default=0.4, help="Around the face; with --crop."
+        "--margin",
+        type=click.FloatRange(0, 10),
+        default=0.4,
+        help="Share of the face's width and height that is added on each side; with --crop.",
     ),
     click.option(
         "--no-face",
+        "on_no_face",
         type=click.Choice(["skip", "whole"]),
         default="skip",
         help="Leave an image without a face out, or take all of it; with --crop.",
     ),
-    click.option("--face-model", type=_DATA, help="File of yunet; downloaded if not given."),
+    click.option(
+        "--face-model",
+        "model_file",
+        type=_Path(exists=True),
+        help="File of yunet; downloaded if not given.",
+    ),
 )
 
 
@@ -60,39 +110,50 @@ def main() -> None:
 
 
 @main.command()
-@click.option("-o", "--output", type=_MODEL, default="skage-demo.png", help="Picture to write.")
-@click.option("--seed", default=0, help="Of the faces and the network.")
-def demo(output: Path, seed: int) -> None:
+@click.option("-o", "--output", type=_FILE, default="skage-demo.png", help="Picture to write.")
+@click.option("--seed", "random_state", default=0, help="Of the faces and the network.")
+@_PROGRESS
+def demo(output: Path, random_state: int, progress: bool) -> None:
     """Train and test on drawn faces, without any download, in a minute or two."""
     with _clear_errors():
-        _check_writable(output)
-        from .demo import N_FACES, run_demo
+        _check_output(output)
+        from .demo import N_FACES, check_picture, run_demo
 
+        check_picture(output)
         click.echo(f"Drawing {N_FACES:,} faces and training VGG16 on 20 balanced age bins ...")
-        result = run_demo(output, random_state=seed, verbose=int(sys.stderr.isatty()))
+        result = run_demo(output, random_state=random_state, verbose=int(progress))
     click.echo(
         f"Tested on {result.n_test} faces of persons not among the {result.n_train} "
         "trained on:\n"
         f"  MAE, skage            {result.mae:5.1f} years\n"
         f"  MAE, constant median  {result.baseline_mae:5.1f} years\n"
         f"  within 5 years        {100 * result.cs5:5.1f} %\n"
-        f"Picture: {output}"
+        f"Picture: {click.format_filename(output)}"
     )
 
 
 @main.command()
 @click.argument("data", type=_DATA)
-@click.option("-o", "--output", type=_MODEL, default="age.skage", help="Model file to write.")
-@click.option("--weights", default="imagenet", help='"imagenet", "none", or a weights file.')
+@click.option("-o", "--output", type=_FILE, default="age.skage", help="Model file to write.")
+@click.option(
+    "--weights",
+    type=_Path(),
+    default="imagenet",
+    help='"imagenet", "none", or a file of weights or of a model.',
+)
 @click.option("--backbone", default="vgg16", help='"vgg11" ... "vgg19", or each with "_bn".')
 @click.option("--trainable", default="classifier", help='From where to train: "head" ... "all".')
 @click.option(
     "--hidden",
+    "hidden_layer_sizes",
     default="256",
     help='Widths of fresh layers, as "256" or "200,200"; "vgg16" for its own two.',
 )
 @click.option(
-    "--components", type=int, help="Compress the activations to so many; wants --lr 0.02."
+    "--components",
+    "n_components",
+    type=int,
+    help="Compress the activations to so many; wants --lr 0.02.",
 )
 @click.option("--bins", "n_bins", default=20, help="Number of age bins.")
 @click.option("--strategy", type=click.Choice(["balanced", "uniform"]), default="balanced")
@@ -105,62 +166,70 @@ def demo(output: Path, seed: int) -> None:
 @click.option("--sigma", default=3.0, help='Years, of "gaussian" and "sord".')
 @click.option("--loss", default="cross_entropy", help='A term of skage.losses; "l1" regresses.')
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), default="sgd")
-@click.option("--schedule", type=click.Choice(["step", "one_cycle"]), default="step")
+@click.option("--schedule", "lr_schedule", type=click.Choice(["step", "one_cycle"]), default="step")
 @click.option("--image-size", default=224, help="Side in pixels.")
-@click.option("--copies", default=0, help="Jittered copies of each training image.")
-@click.option("--mirror", is_flag=True, help="Predict the average with the mirror image.")
-@click.option("--members", default=1, help="Networks of an ensemble.")
+@click.option(
+    "--copies",
+    "n_copies",
+    type=click.IntRange(0),
+    default=0,
+    help="Jittered copies of each training image.",
+)
+@click.option("--mirror", "test_augment", is_flag=True, help="Average with the mirror image.")
+@click.option("--members", "n_members", default=1, help="Networks of an ensemble.")
 @click.option("--lr", default=2e-3, help="Learning rate of the first epoch.")
 @click.option("--weight-decay", default=0.2, help="L2 penalty.")
 @click.option("--batch-size", default=128)
-@click.option("--epochs", default=20, help="The learning rate falls by 10 every 10.")
-@click.option("--cache", default=None, help='Folder for activations, or "auto".')
-@click.option("--checkpoint", default=None, help="Folder from which a killed training goes on.")
+@click.option("--epochs", "max_epochs", default=20, help="The learning rate falls by 10 every 10.")
+@_CACHE
+@click.option("--checkpoint", type=_Path(), help="Folder from which a killed training goes on.")
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "skip"]),
     default="raise",
-    help="What an unreadable image does.",
+    help="What an unreadable image does: stop the training before its work, or be left out.",
 )
 @_face_options
-@click.option("--path-column", default="path", help="Of a CSV.")
-@click.option("--age-column", default="age", help="Of a CSV.")
-@click.option("--seed", default=0)
+@click.option("--path-column", "path", default="path", help="Column of a CSV.")
+@click.option("--age-column", "age", default="age", help="Column of a CSV, in years.")
+@click.option("--seed", "random_state", default=0)
+@_PROGRESS
 def train(data: Path, output: Path, **options: Any) -> None:
     """Train on DATA and write a model file.
 
     DATA is a UTKFace folder (ages in the file names) or a CSV with a column of
     image paths, relative to it, and one of ages in years.
+
+    A tenth of the images is held out to measure the error while it trains.
     """
     with _clear_errors():
-        paths, ages = _read_table(data, options["path_column"], options["age_column"])
-        _check_writable(output, data)
+        faces = _read_faces(data, options["path"], options["age"], options["on_error"])
+        _check_output(output, [data, *faces.data])
         from . import AgeBinner, BinnedAgeRegressor, VGG16Classifier
         from .augment import Jitter
 
-        hidden = options["hidden"]
         classifier = VGG16Classifier(
-            weights=None if options["weights"] == "none" else options["weights"],
+            weights=_value("weights", options["weights"]),
             backbone=options["backbone"],
             trainable=options["trainable"],
-            hidden_layer_sizes=None if hidden == "vgg16" else _sizes(hidden),
-            n_components=options["components"],
+            hidden_layer_sizes=_sizes(options["hidden_layer_sizes"]),
+            n_components=options["n_components"],
             image_size=options["image_size"],
-            augment=Jitter(options["copies"]) if options["copies"] else None,
-            test_augment="mirror" if options["mirror"] else None,
-            n_members=options["members"],
+            augment=Jitter(options["n_copies"]) if options["n_copies"] else None,
+            test_augment="mirror" if options["test_augment"] else None,
+            n_members=options["n_members"],
             loss=options["loss"],
             optimizer=options["optimizer"],
-            lr_schedule=options["schedule"],
+            lr_schedule=options["lr_schedule"],
             lr=options["lr"],
             weight_decay=options["weight_decay"],
             batch_size=options["batch_size"],
-            max_epochs=options["epochs"],
-            feature_cache=options["cache"],
+            max_epochs=options["max_epochs"],
+            feature_cache=options["feature_cache"],
             checkpoint=options["checkpoint"],
             on_error=options["on_error"],
-            random_state=options["seed"],
-            verbose=int(sys.stderr.isatty()),
+            random_state=options["random_state"],
+            verbose=int(options["progress"]),
         )
         binner = AgeBinner(
             options["n_bins"],
@@ -168,133 +237,163 @@ def train(data: Path, output: Path, **options: Any) -> None:
             encoding=options["encoding"],
             sigma=options["sigma"],
         )
-        images = _cropped(paths, options["image_size"], **options)
-        model = BinnedAgeRegressor(classifier, binner).fit(images, ages)
-        model.save(output)
-    history = model.classifier_.history_
-    last = [row["valid_mae"] for row in history if row["epoch"] == options["epochs"]]
-    held_out = f"; validation MAE {sum(last) / len(last):.2f} years" if last else ""
-    n_read = len(paths) - model.classifier_.n_skipped_
-    click.echo(f"Trained on {n_read} images{held_out}. Model: {output}")
+        images = _cropped(faces.data, options["image_size"], **options)
+        model = BinnedAgeRegressor(classifier, binner).fit(images, faces.target)
+        _save(model, output)
+    n_read = len(faces.data) - model.classifier_.n_skipped_
+    click.echo(f"Trained on {_count(n_read, 'image')}. Model: {click.format_filename(output)}")
+    _echo_validation(model.classifier_, faces.target)
 
 
 @main.command()
-@click.argument("data", type=_DATA)
+@click.argument("data", type=_DATA, nargs=-1, required=True)
 @click.option(
     "-m",
     "--model",
     "model_path",
-    type=_MODEL,
+    type=_FILE,
     default="age.skage",
     help="Model file; also an original DEX model (.caffemodel, .onnx).",
 )
-@click.option("-o", "--output", type=_MODEL, default="ages.csv", help="CSV to write.")
+@click.option(
+    "-o", "--output", type=_FILE, default="ages.csv", help='CSV to write; "-" is standard output.'
+)
 @click.option(
     "--coverage",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.9,
     help="Of the interval from low to high.",
 )
-@click.option("--cache", default=None, help='Folder for activations, or "auto".')
+@_CACHE
 @_face_options
-@click.option("--path-column", default="path", help="Of a CSV.")
+@click.option("--path-column", "path", default="path", help="Column of a CSV.")
+@_PROGRESS
 def predict(
-    data: Path,
+    data: tuple[Path, ...],
     model_path: Path,
     output: Path,
     coverage: float,
-    cache: str | None,
-    path_column: str,
+    feature_cache: str | None,
+    path: str,
+    progress: bool,
     **face_options: Any,
 ) -> None:
     """Predict the ages of the images in DATA and write a CSV.
 
-    DATA is an image, a folder of images, or a CSV with a column of paths. The
+    DATA are images, folders of images, and CSVs with a column of paths. The
     columns are path, age, std, low, high, in years, empty for an image that
     cannot be read. Crop as the model's training images were cropped.
+
+    Ages are written as they come, to a file named .partial beside the output,
+    whose place it takes at the end. If the work is stopped, it stays.
+
+    The CSV is in UTF-8. A file name that is not is written with the bytes that
+    it has: Python's open(..., errors="surrogateescape") reads a path that opens,
+    as does pandas.read_csv(..., encoding_errors="surrogateescape").
+
+    The exit status is 1 if no image could be predicted.
     """
     with _clear_errors():
-        if data.is_dir() or data.suffix.lower() in _IMAGE_SUFFIXES:
-            paths = _find_images(data)
-        else:
-            paths, _ = _read_table(data, path_column, None)
-        _check_writable(output, data)
-        from .binning import tails
+        paths = [found for given in data for found in _find_images(given, path)]
+        _check_output(output, [*data, model_path, *paths])
         from .dex import load_dex
         from .modelfile import load
 
-        if model_path.suffix in (".caffemodel", ".onnx"):
-            model = load_dex(model_path)
-        else:
-            model = load(model_path)
-        model.classifier_.set_params(
-            on_error="skip", feature_cache=cache, verbose=int(sys.stderr.isatty())
-        )
+        is_original = model_path.suffix.lower() in (".caffemodel", ".onnx")
+        model: Any = load_dex(model_path) if is_original else load(model_path)
+        model.classifier_.set_params(on_error="skip", feature_cache=feature_cache, verbose=0)
         size = model.classifier_.image_size_
-        images = _cropped(paths, size, cache=cache, **face_options)
-        distribution = model.predict_dist(images)
-        columns = [
-            model.decode_dist(distribution),
-            model.binner_.std(distribution),
-            *(model.binner_.quantile(distribution, level) for level in tails(coverage)),
-        ]
-        with open(output, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "age", "std", "low", "high"])
-            for path, *values in zip(paths, *columns, strict=True):
-                writer.writerow([path, *("" if v != v else f"{v:.2f}" for v in values)])
-    click.echo(f"{len(paths)} images. Ages: {output}")
+        images = _cropped(paths, size, feature_cache=feature_cache, **face_options)
+        try:
+            errors = _predict(model, paths, images, output, coverage, progress)
+        except OSError as error:
+            if error.errno is None or error.filename or isinstance(error, BrokenPipeError):
+                raise
+            raise OSError(f"{output} cannot be written: {error.strerror}.") from error
+        _tell_errors(errors, len(paths))
+    where = "" if _is_shell(output) else f" Ages: {click.format_filename(output)}"
+    click.echo(f"{_summary(errors, len(paths))}.{where}", err=_is_shell(output))
+    if len(errors) == len(paths):
+        click.get_current_context().exit(1)
 
 
 @main.group()
 def cache() -> None:
-    """Look at and empty the store of activations (feature_cache)."""
+    """Look at, bound and empty the store that --cache keeps."""
 
 
 _FOLDER = click.option(
-    "--folder", default="auto", help='Of the store; "auto" is your cache folder.'
+    "--folder",
+    "feature_cache",
+    type=_Path(),
+    default="auto",
+    help='Of the store; "auto" is your cache folder.',
 )
+_YES = click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 
 
 @cache.command()
 @_FOLDER
-def info(folder: str) -> None:
+def info(feature_cache: str) -> None:
     """Say what the store holds."""
-    with _opened_store(folder) as store:
+    with _opened_store(feature_cache) as store:
         _echo_size(store)
         for holding in store.holdings():
             last_used = datetime.fromtimestamp(holding.last_used).strftime("%Y-%m-%d %H:%M")
             click.echo(
-                f"  {holding.n_entries:9,} x {holding.label}: {_gigabytes(holding.n_bytes)}, last "
+                f"  {holding.n_entries:9,} x {holding.label}: {_told_size(holding.n_bytes)}, last "
                 f"used {last_used}"
             )
 
 
 @cache.command()
 @_FOLDER
-def clear(folder: str) -> None:
+@_YES
+def clear(feature_cache: str, yes: bool) -> None:
     """Delete all that the store holds."""
     with _clear_errors():
-        from .store import clear_store
+        from .store import clear_store, store_file
 
-        n_bytes = clear_store(folder)
-    click.echo(f"{_gigabytes(n_bytes)} deleted.")
+        file = store_file(feature_cache)
+        if not os.path.exists(file):
+            raise ValueError(f"There is no feature cache in {os.path.dirname(file)!r} yet.")
+        size = _told_size(os.path.getsize(file))
+        _confirm(f"Delete the {size} in {os.path.dirname(file)}?", yes)
+        clear_store(feature_cache)
+    click.echo(f"{size} deleted.")
 
 
 @cache.command()
 @click.argument("size")
 @_FOLDER
-def limit(size: str, folder: str) -> None:
+@_YES
+def limit(size: str, feature_cache: str, yes: bool) -> None:
     """Let the store grow to SIZE, such as 50GB; what was not used for longest goes."""
     with _clear_errors():
         n_bytes = _bytes(size)
-    with _opened_store(folder, make=True) as store:
+    with _opened_store(feature_cache, make=True) as store:
+        if excess := store.excess(n_bytes):
+            going, held = _told_size(excess), _told_size(store.n_bytes)
+            _confirm(f"Delete {going} of the {held} in {store.folder}?", yes)
         store.limit = n_bytes
         _echo_size(store)
 
 
+def _confirm(question: str, yes: bool) -> None:
+    """Ask, or refuse where nobody can answer."""
+    if yes:
+        return
+    if not _may_ask():
+        raise ValueError(f"{question} Nobody can be asked, so nothing is deleted: pass --yes.")
+    click.confirm(question, abort=True)
+
+
+def _may_ask() -> bool:
+    return sys.stdin.isatty()
+
+
 def _echo_size(store: Any) -> None:
-    click.echo(f"{store.folder}: {_gigabytes(store.n_bytes)} of at most {_gigabytes(store.limit)}")
+    click.echo(f"{store.folder}: {_told_size(store.n_bytes)} of at most {_told_size(store.limit)}")
 
 
 @contextmanager
@@ -303,26 +402,33 @@ def _opened_store(folder: str, make: bool = False) -> Iterator[Any]:
     with _clear_errors():
         from .store import open_existing, open_store
 
+        warnings.simplefilter("ignore")  # of what the error says
         opened: Any = open_store(folder) if make else open_existing(folder)
         with opened as store:
             if not store.usable:
-                raise ValueError(f"The feature cache in {store.folder!r} cannot be used.")
+                raise ValueError(
+                    f"The feature cache in {store.folder!r} cannot be used: {store.problem}."
+                )
             yield store
 
 
+_UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3}
+
+
 def _bytes(size: str) -> int:
-    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-    match = re.fullmatch(r"([0-9.]+) ?([KMGT]?)B?", size.strip().upper())
-    try:
-        if match is None:
-            raise ValueError
-        return int(float(match[1]) * units[match[2]])
-    except ValueError:
-        raise ValueError(f"{size!r} is no size such as 500MB, 20GB or 1.5TB.") from None
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?([TGMK]B)", size.strip().upper())
+    if match is None:
+        raise ValueError(f"{size!r} is not a size with its unit, such as 500MB, 20GB or 1.5TB.")
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _gigabytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB"
+def _told_size(n_bytes: int) -> str:
+    unit = next((unit for unit, factor in _UNITS.items() if n_bytes >= factor), "KB")
+    return f"{n_bytes / _UNITS[unit]:.1f} {unit.replace('K', 'k')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 @contextmanager
@@ -330,84 +436,323 @@ def _clear_errors() -> Iterator[None]:
     """Show what the user can mend as one line, rather than a traceback."""
 
     def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-        click.echo(f"Warning: {message}", err=True)
+        _tell(f"Warning: {_in_shell(str(message))}")
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show
             yield
+    except BrokenPipeError:
+        raise  # click ends quietly when nobody reads its output any more
     except (ValueError, OSError, ImportError, csv.Error, sqlite3.Error) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(_in_shell(str(error).strip())) from error
 
 
-def _check_writable(path: Path, source: Path | None = None) -> None:
+def _tell(message: str) -> None:
+    """Write a line to standard error, above a progress bar if there is one."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        click.echo(message, err=True)
+
+
+# As Python writes a parameter: text, a tuple, or a number or name, which no dot ends.
+_WRITTEN = r"""'[^']*'|"[^"]*"|\([^()]*\)|[-+\w.]*\w"""
+_NOT_IN_A_PATH = r"(?<![\w/.'\"-])"
+_NOR_BEFORE_ONE = r"(?![\w/]|\.\w)"
+
+
+def _in_shell(message: str) -> str:
+    """A message about parameters as one about the options that set them.
+
+    The options are those of the command that runs. A parameter is told from a word by
+    the value after it (``weights='vgg16.pth'``), or by its form (``feature_cache``).
+    """
+    command = click.get_current_context().command
+    options = {p.name: p for p in command.params if isinstance(p, click.Option) and p.name}
+
+    def name(match: re.Match) -> str:
+        return options[match[1]].opts[-1] if match[1] in options else match[0]
+
+    def assignment(match: re.Match) -> str:
+        parameter, value = match[1], match[2]
+        if parameter not in options:
+            return match[0]
+        option = options[parameter].opts[-1]
+        word = _WORDS.get(parameter, {}).get(value)
+        if value is None or options[parameter].is_flag:
+            return option
+        if word is None and value == "None":
+            return f"no {option}"
+        return f"{option} {word or shlex.quote(_plain(value))}"
+
+    def ordered(match: re.Match) -> str:
+        return f"{{{', '.join(sorted(match[1].split(', ')))}}}"
+
+    message = re.sub(r" \(in the shell [^)]*\)", "", message)
+    message = re.sub(r"The '(\w+)' parameter of \w+(?= must)", name, message)
+    message = re.sub(r"(?<=among )\{([^{}]*)\}", ordered, message)  # scikit-learn's order varies
+    message = re.sub(rf"(\w+)=({_WRITTEN}) or None\b", r"\1=\2 or \1=None", message)
+    message = re.sub(rf"{_NOT_IN_A_PATH}(\w+)=({_WRITTEN})?", assignment, message)
+    message = re.sub(rf"{_NOT_IN_A_PATH}(lr|\w+_\w+){_NOR_BEFORE_ONE}", name, message)
+    message = re.sub(r" or (None|an array-like)(?=\. Got)", "", message)
+    return re.sub(rf"{_NOT_IN_A_PATH}None(?! of\b){_NOR_BEFORE_ONE}", "none", message)
+
+
+def _plain(value: str) -> str:
+    """A value that Python writes, as the shell takes it."""
+    if value[0] == "(":
+        return value.strip("()").replace(" ", "").rstrip(",")
+    return value[1:-1] if value[0] in "'\"" else value
+
+
+def _value(parameter: str, text: str) -> str | None:
+    """What an option's text stands for, which may be None."""
+    return None if text == _WORDS[parameter]["None"] else text
+
+
+def _sizes(text: str) -> tuple[int, ...] | None:
+    if _value("hidden_layer_sizes", text) is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(
+            f'--hidden {text!r} is not a list of widths such as "256" or "200,200".'
+        ) from None
+
+
+def _is_shell(output: Path) -> bool:
+    return output == Path("-")
+
+
+def _check_output(output: Path, inputs: Iterable[str | Path] = ()) -> None:
     """Fail before the work rather than after it, and keep the user's data."""
-    if source is not None and path.resolve() == source.resolve():
-        raise ValueError(f"{path} is the input; name another file with -o.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written: {path.parent} must be a folder you may write.")
+    if _is_shell(output):
+        return
+    folder = output.parent
+    if output.exists():
+        for given in inputs:
+            if os.path.exists(given) and os.path.samefile(output, given):
+                raise ValueError(f"{output} is one of the inputs; name another file with -o.")
+        if not os.access(output, os.W_OK):
+            raise ValueError(f"{output} cannot be written: you may not write it.")
+        if not output.is_file():  # a device or a pipe
+            return
+        folder = Path(os.path.realpath(output)).parent
+    if not folder.is_dir():
+        raise ValueError(f"{output} cannot be written: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{output} cannot be written: you may not write in {folder}.")
 
 
 def _cropped(
     paths: list[str],
     size: int,
     *,
-    crop: str,
+    detector: str,
     margin: float,
-    no_face: str,
-    face_model: Path | None,
-    cache: str | None,
+    on_no_face: str,
+    model_file: str | None,
+    feature_cache: str | None,
     **others: Any,
 ) -> Any:
     """The paths, or the faces cut out of them."""
-    if crop == "no":
+    if detector == "no":
         return paths
     from .faces import FaceCropper
 
     return FaceCropper(
-        crop,
+        detector,
         margin=margin,
         size=size,
-        on_no_face="nan" if no_face == "skip" else "whole",
-        model_file=face_model,
-        feature_cache=cache,
+        on_no_face="nan" if on_no_face == "skip" else "whole",
+        model_file=model_file,
+        feature_cache=feature_cache,
     ).transform(paths)
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _save(model: Any, output: Path) -> None:
+    """Write the model, elsewhere if need be: its training may have taken days."""
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ValueError(
-            f'--hidden {text!r} is no list of widths such as "256" or "200,200".'
-        ) from None
+        model.save(output)
+    except OSError as error:
+        rescued = Path(tempfile.mkdtemp(prefix="skage-"), output.name)
+        model.save(rescued)
+        raise OSError(f"{error} The model is in {rescued} instead.") from error
 
 
-def _find_images(data: Path) -> list[str]:
-    if data.is_file():
-        return [os.fspath(data)]
-    found = sorted(p for p in data.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
+def _echo_validation(classifier: Any, ages: Any) -> None:
+    """The error on the images held out, if there are any, beside one that needs no model."""
+    import numpy as np
+
+    last = [row for row in classifier.history_ if row["epoch"] == classifier.max_epochs]
+    found = [row["valid_mae"] for row in last if "valid_mae" in row]
     if not found:
-        raise ValueError(f"{data} holds no image ({', '.join(sorted(_IMAGE_SUFFIXES))}).")
-    return [os.fspath(path) for path in found]
+        return
+    constant = float(np.abs(ages - np.median(ages)).mean())
+    click.echo(
+        f"  MAE, on the tenth of the images that was held out  {np.mean(found):6.2f} years\n"
+        f"  MAE of always saying the median age, on all        {constant:6.2f} years"
+    )
 
 
-def _read_table(
-    data: Path, path_column: str, age_column: str | None
-) -> tuple[list[str], list[float]]:
-    """Paths, and ages if a column of them is named."""
+def _find_images(data: Path, path_column: str) -> list[str]:
+    """The images that an argument names: itself, those in it, or those that it lists."""
+    from .images import has_image_suffix, readable
+
     if data.is_dir():
-        from .datasets import load_utkface
-
-        faces = load_utkface(data)
-        return faces.data, faces.target.tolist()
+        return _images_in(data)
+    if has_image_suffix(data) or readable([data])[0]:
+        return [os.fspath(data)]
     from .datasets._table import read_rows
 
-    wanted = {"path": path_column} | ({} if age_column is None else {"age": age_column})
     try:
-        frame = read_rows(data, wanted).frame
-    except UnicodeDecodeError:
-        raise ValueError(f"{data} is neither an image known by its suffix nor a CSV.") from None
-    ages = [] if age_column is None else frame["age"].astype(float).tolist()
-    return frame["path"].tolist(), ages
+        return read_rows(data, {"path": path_column}).frame["path"].tolist()
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{data} is neither an image that can be read nor a CSV in UTF-8: {error}."
+        ) from error
+
+
+def _images_in(folder: Path) -> list[str]:
+    from .datasets._rows import files
+    from .images import has_image_suffix
+
+    found, others = [], []
+    for path in files(folder):
+        name = path.relative_to(folder)
+        is_hidden = any(part.startswith(".") for part in name.parts)
+        if has_image_suffix(path) and not is_hidden:
+            found.append(os.fspath(path))
+        else:
+            others.append(click.format_filename(name))
+    more = ", ..." if len(others) > _SHOWN else ""
+    named = ", ".join(others[:_SHOWN]) + more
+    if not found:
+        raise ValueError(f"{folder} holds no image; it holds {named or 'no file at all'}.")
+    if others:
+        which = (
+            "is hidden or not an image was" if len(others) == 1 else "are hidden or not images were"
+        )
+        _tell(f"{_count(len(others), 'file')} in {folder} that {which} left out: {named}")
+    return found
+
+
+def _read_faces(data: Path, path: str, age: str, on_error: str) -> Any:
+    """The paths and ages of a folder or a CSV, and a line on what is left out of them."""
+    from .datasets import load_table, load_utkface
+
+    if data.is_dir():
+        faces = load_utkface(data)
+    else:
+        faces = load_table(data, path=path, age=age, on_error=on_error)
+    if faces.dropped:
+        told = "; ".join(f"{_count(n, 'file')} ({reason})" for reason, n in faces.dropped.items())
+        _tell(f"Left out of {data}: {told}")
+    return faces
+
+
+def _predict(
+    model: Any, paths: list[str], images: Any, output: Path, coverage: float, progress: bool
+) -> list[Any]:
+    """Write the ages as they come; return what is wrong with the images without."""
+    from tqdm.auto import tqdm
+
+    # Each chunk would tell of its own.
+    warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
+    errors: list[Any] = []
+    n_written = 0
+    with _opened_output(output) as file:
+        writer = csv.writer(file)
+        try:
+            with tqdm(
+                total=len(paths), desc="images", unit="image", disable=not progress, leave=False
+            ) as bar:
+                for chunk in _chunks(len(paths)):
+                    rows = _rows(model, images[chunk], coverage)
+                    if not n_written:
+                        writer.writerow(["path", "age", "std", "low", "high"])
+                    for path, row in zip(paths[chunk], rows, strict=True):
+                        writer.writerow([path, *("" if v != v else f"{v:.2f}" for v in row)])
+                    file.flush()
+                    if not _is_shell(output) and not os.path.exists(file.name):
+                        raise FileNotFoundError(f"The folder of {output} is gone.")
+                    n_written = chunk.stop
+                    missing = [i for i, row in enumerate(rows, chunk.start) if row[0] != row[0]]
+                    errors += [_error_of(images, position) for position in missing]
+                    bar.update(len(rows))
+        except BaseException:
+            if n_written and not _is_shell(output) and os.path.exists(file.name):
+                _tell(
+                    f"The ages of the first {n_written:,} of {_count(len(paths), 'image')} are in "
+                    f"{click.format_filename(file.name)}"
+                )
+            raise
+    return errors
+
+
+def _opened_output(output: Path) -> AbstractContextManager[IO[str]]:
+    # Paths go out with the bytes that they have in the file system, in UTF-8 or not.
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": sys.getfilesystemencodeerrors()}
+    if _is_shell(output):
+        return click.open_file("-", "w", **how)
+    return replacing(output, "w", keep=True, newline="", **how)
+
+
+def _chunks(n_images: int) -> Iterator[slice]:
+    """Runs of images, each of which takes some seconds."""
+    size, start = 32, 0
+    while start < n_images:
+        begun = time.monotonic()
+        yield slice(start, min(start + size, n_images))
+        start += size
+        if time.monotonic() - begun < _SECONDS:
+            size *= 2
+
+
+def _rows(model: Any, images: Any, coverage: float) -> Any:
+    """Age, standard deviation and interval of each image, (n, 4)."""
+    import numpy as np
+
+    distribution = model.predict_dist(images)
+    ages, std = model.decode_dist(distribution), model.binner_.std(distribution)
+    return np.column_stack([ages, std, model.decode_interval(distribution, coverage)])
+
+
+def _error_of(images: Any, position: int) -> Any:
+    """What is wrong with an image that has no prediction."""
+    from .images import ImageError, describe, digest_and_decoder
+
+    try:
+        digest_and_decoder(images[position], position)[1](1)
+    except ImageError as error:
+        return error
+    return ImageError(f"{describe(images[position], position)} could not be read in its turn.")
+
+
+def _tell_errors(errors: Sequence[Any], n_images: int) -> None:
+    from .images import summarise
+
+    if errors:
+        _, shown = summarise(errors, _SHOWN)
+        more = [f"and {len(errors) - _SHOWN:,} more."] if len(errors) > _SHOWN else []
+        _tell(
+            "\n  ".join(
+                [
+                    f"Warning: {len(errors):,} of {_count(n_images, 'image')} without an age:",
+                    *shown,
+                    *more,
+                ]
+            )
+        )
+
+
+def _summary(errors: Sequence[Any], n_images: int) -> str:
+    if not errors:
+        return f"{_count(n_images, 'image')} predicted"
+    fates = {"show no face": "showed no face"}
+    counts = Counter(fates.get(error.what, "could not be read") for error in errors)
+    others = ", ".join(f"{number:,} {fate}" for fate, number in counts.items())
+    return f"{n_images - len(errors):,} of {_count(n_images, 'image')} predicted; {others}"

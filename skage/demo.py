@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from .displays import (
     FacesDisplay,
     TrainingHistoryDisplay,
 )
+from .files import replacing
 from .metrics import cumulative_score, mean_absolute_error
 from .regressor import BinnedAgeRegressor
 
@@ -34,6 +36,31 @@ class DemoResult:
     mae: float  # years
     baseline_mae: float  # years, of the training ages' median
     cs5: float
+
+
+def check_picture(picture: str | os.PathLike) -> None:
+    """Refuse a picture that cannot be drawn.
+
+    Raises
+    ------
+    ValueError
+        If matplotlib cannot draw pictures of this suffix here, or there is none.
+    """
+    figure = Figure(figsize=(1, 1))
+    figure.text(0, 0, "text")  # which some formats need other programs for
+    suffix = _suffix(picture)
+    try:
+        figure.savefig(io.BytesIO(), format=suffix)
+    except Exception as error:
+        formats = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
+        raise ValueError(
+            f"{os.fspath(picture)!r} cannot be drawn: its suffix {suffix!r} must be one of "
+            f"{formats}."
+        ) from error
+
+
+def _suffix(picture: str | os.PathLike) -> str:
+    return os.path.splitext(os.fspath(picture))[1][1:].lower()
 
 
 def run_demo(picture: str | os.PathLike, random_state: int = 0, verbose: int = 0) -> DemoResult:
@@ -100,4 +127,5 @@ def _draw(
     # A face as hard as most: its error is the median one.
     typical = np.argsort(np.abs(predicted - ages))[len(ages) // 2]
     AgeDistributionDisplay.from_estimator(model, faces[typical], true_age=ages[typical], ax=axes[4])
-    figure.savefig(picture, dpi=110)
+    with replacing(picture) as file:
+        figure.savefig(file, format=_suffix(picture), dpi=110)

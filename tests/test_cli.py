@@ -1,18 +1,26 @@
 import csv
+import os
+import shutil
+import stat
 import subprocess
 import sys
 
+import click
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
 
 import skage
+from skage import BinnedAgeRegressor, cli
 from skage.cli import main
 from skage.datasets import make_faces
 from skage.hardware import resolve_precision
 
 TINY = ["--weights", "none", "--hidden", "16", "--image-size", "32", "--epochs", "1", "--bins", "4"]
+TINY += ["--backbone", "vgg11"]
 
 
 def run(*arguments):
@@ -29,8 +37,15 @@ def table(tmp_path, paths, faces):
 
 
 def read(path):
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def model(fitted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "age.skage"
+    fitted.save(path)
+    return path
 
 
 def test_help_imports_nothing_slow():
@@ -47,14 +62,16 @@ def test_train_then_predict(table, paths, tmp_path):
     model, ages = tmp_path / "age.skage", tmp_path / "ages.csv"
     trained = run("train", table, "-o", model, *TINY)
     assert trained.exit_code == 0, trained.output
-    assert "Trained on 40 images; validation MAE" in trained.output
+    assert "Trained on 40 images. Model: " in trained.output
     (tmp_path / "folder").mkdir()
     for i in range(2):
         Image.open(paths[i]).save(tmp_path / "folder" / f"{i}.png")
     (tmp_path / "folder" / "broken.jpg").write_bytes(b"broken")
     predicted = run("predict", tmp_path / "folder", "-m", model, "-o", ages)
     assert predicted.exit_code == 0, predicted.output
-    assert "Warning: 1 of 3 images cannot be read and get NaN" in predicted.output
+    assert "Warning: 1 of 3 images without an age:\n" in predicted.output
+    assert "broken.jpg (item 2) is not a readable image: unknown format.\n" in predicted.output
+    assert f"2 of 3 images predicted; 1 could not be read. Ages: {ages}\n" in predicted.output
     rows = read(ages)
     expected = skage.load(model)
     low, high = expected.predict_interval(paths[:1])[0]
@@ -71,7 +88,7 @@ def test_train_then_predict(table, paths, tmp_path):
 
 
 def test_trains_what_the_options_say(table, tmp_path):
-    options = ["--copies", 2, "--mirror", "--members", 2, "--backbone", "vgg11"]
+    options = ["--copies", 2, "--mirror", "--members", 2]
     options += ["--encoding", "gaussian", "--loss", "ranked_probability", "--optimizer", "adamw"]
     options += ["--schedule", "one_cycle", "--sigma", 2, "--checkpoint", tmp_path / "kept"]
     trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, *options)
@@ -98,28 +115,56 @@ def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
         (["train", "missing"], "does not exist"),
         (["train", "{folder}"], "holds no file named [age]_"),
         (["train", "{table}", "--age-column", "years"], "has no column 'years'"),
-        (["train", "{table}", "--weights", "vgg.pth"], "neither 'imagenet', None"),
-        (["train", "{table}", "--hidden", "big"], "--hidden 'big' is no list of widths"),
-        (["train", "{table}", *TINY, "--trainable", "top"], "'trainable' parameter"),
+        (["train", "{table}", "--weights", "vgg.pth"], "--weights vgg.pth is neither 'imagenet'"),
+        (["train", "{table}", "--hidden", "big"], "--hidden 'big' is not a list of widths"),
+        (
+            ["train", "{table}", *TINY, "--trainable", "top"],
+            "--trainable must be a str among {'all', 'block2',",
+        ),
+        (["train", "{table}", *TINY, "--components", 0], "in the range [1, inf). Got 0"),
+        (["train", "{table}", *TINY, "--components", 9, "--hidden", "vgg16"], "Pass --hidden 256"),
+        (["train", "{table}", *TINY, "--trainable", "head"], "fresh --hidden 16 untrained"),
+        (["train", "{table}", *TINY, "--lr", "1e9", "--epochs", 9], "Lower --lr."),
+        (["train", "{table}", *TINY, "--cache", ""], "--cache='' is empty"),
         (["train", "{table}", "-o", "{folder}/none/age.skage"], "cannot be written"),
-        (["train", "{bad}"], "line 3: the age 'old' is no number"),
+        (["train", "{bad}"], "line 3: the age 'old' is not a number"),
         (["train", "{short}"], "line 4: there is no path"),
-        (["train", "{table}", "-o", "{table}"], "is the input; name another file"),
-        (["predict", "{photo}"], "is neither an image known by its suffix nor a CSV"),
-        (["train", "{gone}", *TINY], "gone.jpg (item 0) does not exist"),
-        (["predict", "{table}", "-m", "{table}"], "is no skage model"),
-        (["predict", "{table}", "-m", "none.skage"], "There is no model file 'none.skage'"),
-        (["predict", "{folder}"], "holds no image"),
+        (["train", "{table}", "-o", "{table}"], "is one of the inputs; name another file"),
+        (["train", "{born}", *TINY], "the age '1980' looks like a year of birth"),
+        (["train", "{semicolons}"], "separated by semicolons. Name the right one with --path-col"),
+        (["train", "{photo}"], "is not a CSV in UTF-8"),
+        (["predict", "{semicolons}"], "Name the right one with --path-column."),
+        (["predict", "{photo}"], "is neither an image that can be read nor a CSV in UTF-8"),
+        (["predict", "{table}", "-o", "{table}"], "is one of the inputs; name another file"),
+        (["predict", "{face}", "-o", "{face}"], "is one of the inputs; name another file"),
+        (["predict", "{table}", "-m", "{table}", "-o", "{table}"], "is one of the inputs"),
+        (["predict", "{face}", "-o", "{folder}"], "is a directory"),
+        (["predict", "{face}", "-o", "{folder}/none/ages.csv"], "there is no folder"),
+        (["train", "{gone}", *TINY], "gone.jpg' is missing"),
+        (["predict", "{table}", "-m", "{table}"], "is not a skage model"),
+        (["predict", "{table}", "-m", "none.skage"], "There is no model file '"),
+        (["predict", "{folder}"], "holds no image; it holds no file at all."),
+        (["predict", "{notes}"], "holds no image; it holds .hidden.jpg, a.txt."),
         (["predict", "{table}", "--coverage", "90"], "is not in the range"),
         (["demo", "-o", "{folder}/none/demo.png"], "cannot be written"),
+        (["demo", "-o", "{folder}/demo.xyz"], "its suffix 'xyz' must be one of "),
+        (["demo", "-o", "{folder}/demo"], "its suffix '' must be one of "),
     ],
 )
-def test_bad_input_is_one_line_that_names_it(table, tmp_path, arguments, message):
+def test_bad_input_is_one_line_that_names_it(
+    table, paths, tmp_path, monkeypatch, arguments, message
+):
     (tmp_path / "folder").mkdir()
     (tmp_path / "bad.csv").write_text("path,age\na.jpg,30\nb.jpg,old\n")
     (tmp_path / "gone.csv").write_text("path,age\ngone.jpg,30\n")
     (tmp_path / "short.csv").write_text("age,path\n30,a.jpg\n\n40\n")
+    (tmp_path / "born.csv").write_text("path,age\na.jpg,1980\n")
+    (tmp_path / "semicolons.csv").write_text("bild;alter\na.jpg;30\n")
     (tmp_path / "photo.heic").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "notes").mkdir()
+    for name in ("a.txt", ".hidden.jpg"):
+        (tmp_path / "notes" / name).write_text("")
+    monkeypatch.chdir(tmp_path)
     places = {
         "table": table,
         "folder": tmp_path / "folder",
@@ -127,8 +172,12 @@ def test_bad_input_is_one_line_that_names_it(table, tmp_path, arguments, message
         "gone": tmp_path / "gone.csv",
         "short": tmp_path / "short.csv",
         "photo": tmp_path / "photo.heic",
+        "born": tmp_path / "born.csv",
+        "semicolons": tmp_path / "semicolons.csv",
+        "notes": tmp_path / "notes",
+        "face": paths[0],
     }
-    result = run(*(argument.format(**places) for argument in arguments))
+    result = run(*(str(argument).format(**places) for argument in arguments))
     assert result.exit_code != 0
     last = result.output.strip().splitlines()[-1]
     assert last.startswith("Error: ")
@@ -141,8 +190,14 @@ def test_demo_writes_a_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "N_FACES", 60)
     monkeypatch.setattr(demo, "MAX_EPOCHS", 2)
-    result = run("demo", "-o", tmp_path / "demo.png")
+    old = os.umask(0o027)
+    try:
+        result = run("demo", "-o", tmp_path / "demo.png")
+    finally:
+        os.umask(old)
     assert result.exit_code == 0, result.output
+    assert os.listdir(tmp_path) == ["demo.png"]
+    assert stat.S_IMODE((tmp_path / "demo.png").stat().st_mode) == 0o640
     assert "MAE, constant median" in result.output
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 1000
@@ -151,23 +206,64 @@ def test_demo_writes_a_picture(tmp_path, monkeypatch):
 def test_cache_is_looked_at_limited_and_emptied(table, tmp_path):
     folder = tmp_path / "cache"
     there = ("--folder", folder)
-    assert "There is no feature cache" in run("cache", "info", *there).output
+    for command in ("info", "clear"):
+        missing = run("cache", command, *there)
+        assert (missing.exit_code, "There is no feature cache" in missing.output) == (1, True)
     trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, "--cache", folder)
     assert trained.exit_code == 0, trained.output
     shown = run("cache", "info", *there).output
-    assert f"{folder}: 0.00 GB of at most 20.00 GB" in shown
+    assert f"{folder}: " in shown
+    assert "kB of at most 20.0 GB" in shown
     arithmetic = str(resolve_precision("auto", torch.device("cpu"))).removeprefix("torch.")
-    assert f"40 x 32 px, 13 convolutions, {arithmetic}" in shown
-    assert "of at most 1500.00 GB" in run("cache", "limit", "1.5 TB", *there).output
-    assert "'much' is no size such as 500MB" in run("cache", "limit", "much", *there).output
-    assert "of at most 0.00 GB" in run("cache", "limit", "1000", *there).output
+    assert f"40 x 32 px, 8 convolutions, {arithmetic}: " in shown
+    assert "of at most 1.5 TB" in run("cache", "limit", "1.5 TB", *there).output
+    assert "of at most 100.0 kB" in run("cache", "limit", "100kB", *there, "--yes").output
     assert "convolutions" not in run("cache", "info", *there).output
-    assert "GB deleted" in run("cache", "clear", *there).output
-    assert "of at most 0.00 GB" in run("cache", "info", *there).output
+    assert "kB deleted" in run("cache", "clear", *there, "-y").output
+    assert "of at most 100.0 kB" in run("cache", "info", *there).output
+
+
+@pytest.mark.parametrize("size", ["5", "1000", "much", "5 G", "-1GB", "5GiB", ".GB", ""])
+def test_a_size_needs_a_number_and_a_unit(tmp_path, size):
+    result = run("cache", "limit", "--folder", tmp_path / "new", "--", size)
+    assert result.exit_code == 1
+    assert f"{size!r} is not a size with its unit, such as 500MB" in result.output
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["clear"], ["limit", "300kB"]])
+def test_nothing_is_deleted_from_the_cache_without_a_yes(tmp_path, monkeypatch, arguments):
+    with skage.store.open_store(tmp_path) as store:
+        store.put({bytes([i]) * 20: bytes(50_000) for i in range(20)}, "rows")
+
+    def ask(*more, answer=""):
+        given = ["cache", *arguments, "--folder", str(tmp_path), *more]
+        result = CliRunner().invoke(main, given, input=answer)
+        with skage.store.open_store(tmp_path) as store:
+            return result, sum(holding.n_entries for holding in store.holdings())
+
+    refused, n_left = ask()
+    assert (refused.exit_code, n_left) == (1, 20)
+    assert "Nobody can be asked, so nothing is deleted: pass --yes." in refused.output
+    monkeypatch.setattr(cli, "_may_ask", lambda: True)
+    declined, n_left = ask(answer="n\n")
+    assert (declined.exit_code, n_left) == (1, 20)
+    assert " MB in " in declined.output or " kB of the " in declined.output
+    accepted, n_left = ask(answer="y\n")
+    assert accepted.exit_code == 0
+    assert n_left < 10
 
 
 def test_a_limit_can_be_set_before_the_first_use(tmp_path):
-    assert "of at most 5.00 GB" in run("cache", "limit", "5GB", "--folder", tmp_path / "new").output
+    limited = run("cache", "limit", "5GB", "--folder", tmp_path / "new")
+    assert "of at most 5.0 GB" in limited.output
+
+
+def test_a_cache_that_cannot_be_used_says_so_once(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    limited = run("cache", "limit", "5GB", "--folder", tmp_path / "file")
+    assert limited.output.startswith("Error: The feature cache in ")
+    assert limited.output.endswith(" cannot be used: it is a file, not a folder.\n")
 
 
 def test_faces_are_found_first(tmp_path):
@@ -188,3 +284,291 @@ def test_faces_are_found_first(tmp_path):
     n_found = sum(row["age"] != "" for row in read(ages))
     assert 0 < n_found < 16
     assert f"Trained on {n_found} images" in trained.output
+    assert f"{n_found} of 16 images predicted; {16 - n_found} showed no face" in predicted.output
+
+
+def test_a_file_name_that_is_not_utf8_reaches_the_output(tmp_path, paths, model):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/faces/caf\xe9.png")
+    (tmp_path / "faces").mkdir()
+    for target in (name, str(tmp_path / "faces" / "line\nbreak, comma.png")):
+        shutil.copy(paths[0], target)
+    result = run("predict", tmp_path / "faces", "-m", model, "-o", tmp_path / "ages.csv")
+    assert result.exit_code == 0, result.output
+    rows = read(tmp_path / "ages.csv")
+    assert all(os.path.exists(row["path"]) for row in rows)
+    assert name in [row["path"] for row in rows]
+    frame = pd.read_csv(tmp_path / "ages.csv", encoding_errors="surrogateescape")
+    assert name in frame["path"].tolist()
+
+
+@pytest.fixture
+def folder(tmp_path, paths):
+    """Forty faces, and among the first and the last of them files that cannot be read."""
+    (tmp_path / "faces").mkdir()
+    for i, path in enumerate(paths):
+        shutil.copy(path, tmp_path / "faces" / f"{i:02d}.png")
+    for name in ("00a.png", "39a.png"):
+        (tmp_path / "faces" / name).write_bytes(b"")
+    return tmp_path / "faces"
+
+
+def test_ages_that_are_written_as_they_come_are_those_of_one_prediction(
+    folder, tmp_path, model, monkeypatch
+):
+    calls = []
+    predict_dist = BinnedAgeRegressor.predict_dist
+    monkeypatch.setattr(
+        BinnedAgeRegressor,
+        "predict_dist",
+        lambda self, X: [calls.append(len(X)), predict_dist(self, X)][1],
+    )
+    result = run("predict", folder, "-m", model, "-o", tmp_path / "ages.csv")
+    assert result.exit_code == 0, result.output
+    assert calls == [32, 10]
+    rows = read(tmp_path / "ages.csv")
+    names = sorted(str(path) for path in folder.iterdir())
+    assert [row["path"] for row in rows] == names
+    read_ones = [name for name in names if not name.endswith("a.png")]
+    expected = skage.load(model).predict(read_ones)
+    found = [float(row["age"]) for row in rows if row["age"]]
+    np.testing.assert_allclose(found, expected, atol=0.006)
+    assert result.output.count("Warning") == 1
+    assert "Warning: 2 of 42 images without an age:\n" in result.output
+    for name, item in (("00a.png", 1), ("39a.png", 41)):
+        assert f"  {folder / name} (item {item}) is empty (0 bytes).\n" in result.output
+    assert "40 of 42 images predicted; 2 could not be read" in result.output
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("broken"), OSError(28, "full")])
+def test_what_was_predicted_before_an_error_is_kept_beside_the_earlier_file(
+    folder, tmp_path, model, monkeypatch, error
+):
+    predict_dist = BinnedAgeRegressor.predict_dist
+
+    def fail(self, X):
+        if len(X) < 32:
+            raise error
+        return predict_dist(self, X)
+
+    ages = tmp_path / "ages.csv"
+    ages.write_text("earlier")
+    monkeypatch.setattr(BinnedAgeRegressor, "predict_dist", fail)
+    result = run("predict", folder, "-m", model, "-o", ages)
+    assert result.exit_code == 1
+    assert ages.read_text() == "earlier"
+    (kept,) = tmp_path.glob("*.partial")
+    assert f"The ages of the first 32 of 42 images are in {kept}\n" in result.output
+    assert len(read(kept)) == 32
+
+
+def test_an_error_before_the_first_age_leaves_nothing_behind(folder, tmp_path, model, monkeypatch):
+    monkeypatch.setattr(BinnedAgeRegressor, "predict_dist", lambda self, X: 1 / 0)
+    result = run("predict", folder, "-m", model, "-o", tmp_path / "ages.csv")
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert not list(tmp_path.glob("ages*"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_one_line_that_names_the_output(paths, model):
+    result = run("predict", paths[0], "-m", model, "-o", "/dev/full")
+    assert result.exit_code == 1
+    assert "Error: /dev/full cannot be written: No space left on device.\n" in result.output
+
+
+def test_a_folder_that_vanishes_ends_the_work_at_once(folder, tmp_path, model, monkeypatch):
+    calls = []
+    predict_dist = BinnedAgeRegressor.predict_dist
+
+    def vanish(self, X):
+        calls.append(len(X))
+        shutil.rmtree(tmp_path / "out")
+        return predict_dist(self, X)
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(BinnedAgeRegressor, "predict_dist", vanish)
+    result = run("predict", folder, "-m", model, "-o", tmp_path / "out" / "ages.csv")
+    assert result.exit_code == 1
+    assert calls == [32]
+    assert "ages.csv is gone.\n" in result.output
+
+
+def test_ages_can_be_piped(paths, model):
+    result = run("predict", paths[0], "-m", model, "-o", "-")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == "path,age,std,low,high"
+    assert len(result.stdout.splitlines()) == 2
+    assert result.stderr == "1 image predicted.\n"
+    assert not os.path.exists("-")
+
+
+def test_images_folders_and_tables_can_be_predicted_together(tmp_path, table, paths, model):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    jfif, nameless = tmp_path / "deep" / "er" / "face.JFIF", tmp_path / "deep" / "face"
+    Image.open(paths[0]).save(jfif, "jpeg")
+    shutil.copy(paths[1], nameless)
+    for name in ("._face.jpg", "Thumbs.db"):
+        (tmp_path / "deep" / name).write_bytes(b"x")
+    ages = tmp_path / "ages.csv"
+    result = run("predict", nameless, tmp_path / "deep", table, "-m", model, "-o", ages)
+    assert result.exit_code == 0, result.output
+    assert [row["path"] for row in read(ages)] == [str(nameless), str(jfif), *paths]
+    assert (
+        f"3 files in {tmp_path / 'deep'} that are hidden or not images were left out: "
+        "._face.jpg, Thumbs.db, face\n"
+    ) in result.output
+
+
+def test_nothing_predicted_is_an_error_to_the_shell(tmp_path, model):
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    result = run("predict", tmp_path / "broken.jpg", "-m", model, "-o", tmp_path / "ages.csv")
+    assert result.exit_code == 1
+    assert "0 of 1 image predicted; 1 could not be read" in result.output
+    assert len(read(tmp_path / "ages.csv")) == 1
+
+
+def test_a_home_folder_is_expanded_in_every_path(tmp_path, table, model, monkeypatch):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(model, tmp_path / "home" / "age.skage")
+    shutil.copy(table, tmp_path / "home" / "faces.csv")
+    given = ["~/faces.csv", "-m", "~/age.skage", "-o", "~/ages.csv", "--cache", "~/kept"]
+    result = run("predict", *given)
+    assert result.exit_code == 0, result.output
+    assert len(read(tmp_path / "home" / "ages.csv")) == 40
+    assert run("cache", "info", "--folder", "~/kept").exit_code == 0
+    given = ["~/faces.csv", "-o", "~/new.skage", "--checkpoint", "~/training", *TINY]
+    assert run("train", *given).exit_code == 0
+    assert not os.path.exists("~")
+    for option in ("--weights", "--face-model"):
+        missing = run("train", "~/faces.csv", *TINY, option, "~/none.pth")
+        assert f"{tmp_path / 'home' / 'none.pth'}" in missing.output
+
+
+def test_the_validation_error_stands_beside_that_of_a_constant(table, tmp_path, faces):
+    trained = run("train", table, "-o", tmp_path / "age.skage", *TINY)
+    history = skage.load(tmp_path / "age.skage").classifier_.history_
+    constant = np.abs(faces.target - np.median(faces.target)).mean()
+    first, second = trained.output.splitlines()[-2:]
+    assert first.endswith(f"held out  {history[-1]['valid_mae']:6.2f} years")
+    assert second.endswith(f"median age, on all        {constant:6.2f} years")
+
+
+def test_training_on_one_image_tells_of_no_error(tmp_path, paths):
+    (tmp_path / "one.csv").write_text(f"path,age\n{paths[0]},30\n")
+    trained = run("train", tmp_path / "one.csv", "-o", tmp_path / "age.skage", *TINY)
+    assert trained.exit_code == 0, trained.output
+    assert "Trained on 1 image. Model: " in trained.output
+    assert "MAE" not in trained.output
+    assert (tmp_path / "age.skage").exists()
+
+
+def test_what_a_folder_leaves_out_of_training_is_told(tmp_path, paths):
+    for i in range(20):
+        shutil.copy(paths[i], tmp_path / f"{20 + i}_0_0_201701101837263{i:02d}.jpg")
+    (tmp_path / "50_0_0_20170110183726399.jpg").write_bytes(b"")
+    shutil.copy(paths[0], tmp_path / "other.png")
+    trained = run("train", tmp_path, "-o", tmp_path / "age.skage", *TINY)
+    assert trained.exit_code == 0, trained.output
+    assert f"Left out of {tmp_path}: 1 file (name is not " in trained.output
+    assert "1 file (file is empty)" in trained.output
+    assert "Trained on 20 images" in trained.output
+
+
+def test_rows_that_are_bad_are_left_out_if_asked(tmp_path, paths):
+    rows = [f"{path},{20 + i}" for i, path in enumerate(paths[:10])]
+    (tmp_path / "faces.csv").write_text("\n".join(["path,age", *rows, "gone.jpg,30", "a.jpg,old"]))
+    given = [tmp_path / "faces.csv", "-o", tmp_path / "age.skage", "--on-error", "skip", *TINY]
+    trained = run("train", *given)
+    assert trained.exit_code == 0, trained.output
+    assert "1 file (age is not a number); 1 file (file is missing)" in trained.output
+
+
+def test_all_that_is_written_follows_the_umask(table, tmp_path, model):
+    (tmp_path / "out").mkdir()
+    given = {
+        "age.skage": ["train", table, *TINY, "--cache", tmp_path / "out" / "cache"],
+        "ages.csv": ["predict", table, "-m", model],
+    }
+    old = os.umask(0o027)
+    try:
+        for name, arguments in given.items():
+            result = run(*arguments, "-o", tmp_path / "out" / name)
+            assert result.exit_code == 0, result.output
+    finally:
+        os.umask(old)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*given, "cache"}
+    for path in (tmp_path / "out").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
+
+
+def test_a_model_that_cannot_be_written_in_the_end_is_saved_elsewhere(table, tmp_path, monkeypatch):
+    fit = BinnedAgeRegressor.fit
+
+    def vanish(self, *arguments):
+        shutil.rmtree(tmp_path / "out")
+        return fit(self, *arguments)
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(BinnedAgeRegressor, "fit", vanish)
+    trained = run("train", table, "-o", tmp_path / "out" / "age.skage", *TINY)
+    assert trained.exit_code == 1
+    (rescued,) = (tmp_path / "temporary").rglob("age.skage")
+    assert trained.output.endswith(f"The model is in {rescued} instead.\n")
+    assert skage.load(rescued)
+
+
+@pytest.mark.parametrize("option", ["--progress", "--no-progress"])
+def test_progress_can_be_asked_for_without_a_terminal(table, tmp_path, model, option):
+    trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, option)
+    predicted = run("predict", table, "-m", model, "-o", tmp_path / "ages.csv", option)
+    for result, bar in ((trained, "epochs: "), (predicted, "images: ")):
+        assert result.exit_code == 0, result.output
+        assert (bar in result.stderr) == (option == "--progress")
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Pass on_error='skip' to leave such images out.", "Pass --on-error skip to leave such"),
+        ("Pass its path as model_file, or detector='haar'.", "as --face-model, or --crop haar."),
+        ("Pass n_components=None, or lr=0.02.", "Pass no --components, or --lr 0.02."),
+        ("hidden_layer_sizes=() or None, (256,)", "--hidden '' or --hidden vgg16, (256,)"),
+        ("with hidden_layer_sizes=(200, 200).", "with --hidden 200,200."),
+        ("weights=None or weights='my vgg.pth'", "--weights none or --weights 'my vgg.pth'"),
+        ("n_bins=20 was asked", "--bins 20 was asked"),
+        ("on_no_face='nan', test_augment='mirror'", "--no-face skip, --mirror"),
+        (
+            "The 'trainable' parameter of VGG16Classifier must be a str among {'head', 'all'}.",
+            "--trainable must be a str among {'all', 'head'}.",
+        ),
+        ("with path= (in the shell --path-column).", "with --path-column."),
+        # Neither English words, nor what is unknown here, nor names of files.
+        ("None of the weights; device='cpu'.", "None of the weights; device='cpu'."),
+        ("/n_bins=3/feature_cache/lr.jpg 'on_error'", "/n_bins=3/feature_cache/lr.jpg 'on_error'"),
+    ],
+)
+def test_messages_name_the_options_of_the_shell(message, told):
+    with click.Context(main.commands["train"]):
+        assert told in cli._in_shell(message)
+
+
+def test_every_command_speaks_of_its_own_options():
+    with click.Context(main.commands["cache"].commands["info"]):
+        assert cli._in_shell("Pass another as feature_cache.") == "Pass another as --folder."
+    with click.Context(main.commands["predict"]):
+        assert cli._in_shell("Pass n_bins=3.") == "Pass n_bins=3."
+
+
+def test_options_are_named_for_the_parameters_that_they_set():
+    parameters = {
+        *skage.VGG16Classifier().get_params(),
+        *skage.AgeBinner().get_params(),
+        *skage.FaceCropper().get_params(),
+        *skage.augment.Jitter().get_params(),
+    }
+    names = {parameter.name for parameter in main.commands["train"].params}
+    own = {"data", "output", "path", "age", "progress"}  # of load_table, and of the shell
+    assert names - own <= parameters
