@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import pickle
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,16 +238,20 @@ def test_crops_of_other_settings_are_other_images(paths, tmp_path):
     model.fit(wide, ages)
     tight = FaceCropper(size=32, margin=0).transform(paths)
     fresh = tiny_model(3).fit(wide, ages)
-    assert (model.predict(tight) == fresh.predict(tight)).all()
+    other = r"trained on .*margin=2\.0.* and is to predict .*margin=0\.0"
+    with pytest.warns(UserWarning, match=other):
+        assert (model.predict(tight) == fresh.predict(tight)).all()
 
 
 def test_a_changed_callable_is_not_taken_for_the_old_one(tmp_path):
     image = scene((5, 5, 30, 30))
     model = tiny_model(2, feature_cache=tmp_path).fit([image, image.T.copy().T[::-1]], [10, 50])
-    ages = [
-        model.predict(FaceCropper(lambda pixels, b=box: [b], margin=0).transform([image]))[0]
-        for box in [(0, 0, 60, 40, 1.0), (30, 0, 30, 40, 1.0)]
-    ]
+    boxes = (0, 0, 60, 40, 1.0), (30, 0, 30, 40, 1.0)
+    with pytest.warns(UserWarning, match="trained on uncropped images"):
+        ages = [
+            model.predict(FaceCropper(lambda pixels, b=box: [b], margin=0).transform([image]))[0]
+            for box in boxes
+        ]
     assert ages[0] != ages[1]
 
 
@@ -296,7 +302,9 @@ def test_the_cropper_is_a_plain_estimator(paths):
         ({"angles": [np.nan]}, "angles"),
         ({"angles": ["left"]}, "angles"),
         ({"select": "first"}, "'select' parameter"),
-        ({"detector": "yunet", "model_file": "missing.onnx"}, "'missing.onnx' is no file"),
+        ({"detector": "yunet", "model_file": "missing.onnx"}, ".*missing.onnx' is not a file"),
+        ({"detector": "yunet", "model_file": ""}, "model_file='' is empty"),
+        ({"feature_cache": ""}, "feature_cache='' is empty"),
     ],
 )
 def test_wrong_parameters_are_refused(paths, options, message):
@@ -306,7 +314,7 @@ def test_wrong_parameters_are_refused(paths, options, message):
 
 def test_a_file_that_is_no_model_is_refused(paths, tmp_path):
     (tmp_path / "text.onnx").write_text("not a network")
-    with pytest.raises(ValueError, match=r"text.onnx' is no YuNet model"):
+    with pytest.raises(ValueError, match=r"model_file='.*text.onnx' is not a YuNet model"):
         FaceCropper("yunet", model_file=tmp_path / "text.onnx").fit(paths)
 
 
@@ -372,3 +380,96 @@ def test_without_opencv_the_way_out_is_named(paths, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'skage\[faces\]'"):
         FaceCropper().fit(paths)
     FaceCropper(red_square).fit(paths)
+
+
+@pytest.mark.parametrize("change", [{"margin": -1}, {"select": "first"}, {"angles": [np.nan]}])
+def test_parameters_set_after_fit_are_checked_when_they_are_used(change, paths):
+    cropper = FaceCropper(red_square).fit(paths).set_params(**change)
+    for used in (cropper, pickle.loads(pickle.dumps(cropper))):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            used.transform(paths)
+        with pytest.raises(ValueError, match=next(iter(change))):
+            used.detect(paths)
+
+
+def test_paths_may_begin_with_a_tilde(paths, calls, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    FaceCropper(feature_cache="~/cache").detect(paths[:1])
+    assert len(list((tmp_path / "cache").glob("*.sqlite"))) == 1
+    (tmp_path / "text.onnx").write_text("not a network")
+    with pytest.raises(ValueError, match=rf"model_file='{tmp_path}/text.onnx' is not a YuNet"):
+        FaceCropper("yunet", model_file="~/text.onnx").fit(paths)
+
+
+def test_without_a_cache_folder_the_model_may_still_be_passed(paths, monkeypatch, tmp_path):
+    def homeless(_):
+        raise ValueError("There is no cache folder of this user.")
+
+    monkeypatch.setattr(faces, "resolve_folder", homeless)
+    with pytest.raises(ValueError, match=r"no cache folder .* Or pass YuNet's model as model_file"):
+        FaceCropper("yunet").fit(paths)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(faces, "resolve_folder", lambda _: tmp_path / "file" / "cache")
+    with pytest.raises(OSError, match=r"cannot be downloaded .* to '.*onnx'.* Pass its path as"):
+        FaceCropper("yunet").fit(paths)
+
+
+@pytest.mark.skipif(not YUNET, reason="SKAGE_YUNET names no model file")
+def test_a_network_that_is_not_yunet_is_refused(paths, tmp_path):
+    changed = Path(YUNET).read_bytes().replace(b"cls_8", b"clz_8")
+    (tmp_path / "other.onnx").write_bytes(changed)
+    with pytest.raises(ValueError, match=r"other.onnx' is not a YuNet model that OpenCV reads"):
+        FaceCropper("yunet", model_file=tmp_path / "other.onnx").fit(paths)
+
+
+def test_a_crop_tells_how_it_was_cut_out(paths):
+    def told(detector=red_square, **options):
+        crops = FaceCropper(detector, **options).transform(paths[:2])
+        [preparation] = {crop.preparation for crop in crops}
+        return preparation
+
+    assert told("haar") == "FaceCropper(detector='haar', margin=0.4, keep_aspect=False)"
+    assert told(size=32, on_no_face="nan", margin=0) == told(margin=np.float32(0))
+    assert told() == "FaceCropper(detector='red_square', margin=0.4, keep_aspect=False)"
+    assert "detector='Counting'" in told(Counting())
+    others = [{"margin": 0.2}, {"keep_aspect": True}, {"angles": [0, 9]}, {"select": "largest"}]
+    assert len({told(**options) for options in ({}, *others)}) == 5
+    assert "angles=(0.0, 9.0)" in told(angles=[0, 9])
+
+
+def _detect_in_child(detector, images, n_found):
+    cropper = FaceCropper(detector, model_file=YUNET)
+    n_found.put(sum(len(f.boxes) for f in cropper.detect(images)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("detector", ["haar", *(["yunet"] if YUNET else [])])
+def test_faces_are_found_in_a_process_forked_amid_the_finding(detector):
+    images = list(make_faces(4, 200, random_state=1, scenes=True).data)
+    stop = threading.Event()
+
+    def busy():
+        for i in range(10**6):
+            if stop.is_set():
+                return
+            FaceCropper(detector, model_file=YUNET).detect([np.roll(images[0], i)], n_jobs=1)
+
+    other = threading.Thread(target=busy)
+    other.start()
+    context = multiprocessing.get_context("fork")
+    n_found, hung = context.SimpleQueue(), 0
+    try:
+        for _ in range(2):
+            with faces._memory_lock:  # as if the other thread were just there
+                child = context.Process(target=_detect_in_child, args=(detector, images, n_found))
+                child.start()
+            child.join(30)
+            hung += child.is_alive()
+            child.kill()
+    finally:
+        stop.set()
+        other.join()
+    assert not hung
+    cropper = FaceCropper(detector, model_file=YUNET)
+    assert n_found.get() == sum(len(f.boxes) for f in cropper.detect(images))
