@@ -38,7 +38,7 @@ from .store import FeatureStore
 _CHUNK = 32  # images a forward pass, and a transaction of the store
 _NOTE_AFTER = 3600  # seconds, that a store is told of what is used out of a pool
 _SHOWN = 20  # unreadable images that an error names
-_VERSION = 2  # of the reading and resizing of images: another one, other keys
+_VERSION = 3  # of the reading and resizing of images: another one, other keys
 
 _layouts: dict[bytes, tuple[tuple[int, ...], np.dtype]] = {}  # by the prefix's digest
 _layouts_lock = threading.Lock()
@@ -354,9 +354,7 @@ def _check_readable(
     if errors:
         what, shown = summarise(errors, _SHOWN)
         more = [f"and {len(errors) - _SHOWN} more."] if len(errors) > _SHOWN else []
-        error = ImageError(
-            "\n  ".join([f"{len(errors)} images {what}. {SKIP_HINT}", *shown, *more])
-        )
+        error = ImageError("\n  ".join([f"{len(errors)} images {what}.", *shown, *more]), SKIP_HINT)
         error.errors = errors
         raise error
 

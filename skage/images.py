@@ -11,15 +11,16 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 from joblib import cpu_count
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .grouped import FacePath
+from .pixels import OVERSHOOT, float_advice, integer_advice, to_rgb
 
 #: Larger files are refused unread; no photograph comes near it.
 MAX_FILE_BYTES = 512 * 2**20
@@ -34,27 +35,16 @@ _pil_lock = threading.Lock()
 
 # Pillow has another program draw these, or opens what they hold, of any format,
 # before its size is known; or (FITS) it takes long over a few bytes; or it knows
-# their first bytes only (BUFR, GRIB, HDF5, MPEG).
+# their first bytes only (BUFR, GRIB, HDF5, MPEG), or takes black for white (XBM).
 _REFUSED_FORMATS = {
     *("EPS", "FITS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"),
-    *("BUFR", "GRIB", "HDF5", "MPEG"),
+    *("BUFR", "GRIB", "HDF5", "MPEG", "XBM"),
 }
 
 # A progressive JPEG of some kilobytes may go through millions of pixels any number
 # of times; encoders write ten scans or so.
 _MAX_SCANS = 100
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-
-# What sets a picture upright, by its EXIF orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 #: A JPEG is decoded at a half, a quarter or an eighth, but at this multiple of the
 #: wanted size at least. Photographs then differ by some 0.1 of 255 levels a pixel.
@@ -70,8 +60,16 @@ _SETTLED = 2 * 10**9  # nanoseconds; a file changed later may yet change unnotic
 class ImageError(ValueError):
     """An image that cannot be read; the message names it and its position.
 
+    Parameters
+    ----------
+    message : str
+    hint : str, default=""
+        A way out for callers in Python, which ``str`` puts behind the first line.
+
     Attributes
     ----------
+    message : str
+        The message without the hint.
     position : int
         Where it stands in X.
     errors : list of ImageError
@@ -82,6 +80,17 @@ class ImageError(ValueError):
     errors: list[ImageError] = []
     what = "cannot be read"
     skip = False  # whether it is left out even where other such images raise
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message, hint)
+
+    @property
+    def message(self) -> str:
+        return self.args[0]
+
+    def __str__(self) -> str:
+        first, newline, rest = self.message.partition("\n")
+        return f"{first} {self.args[1]}".rstrip() + newline + rest
 
 
 class DerivedImage(ABC):
@@ -129,6 +138,9 @@ class DerivedImage(ABC):
         decode(size)
 
 
+_IMAGES = (str, os.PathLike, Image.Image, DerivedImage, np.ndarray)
+
+
 def has_image_suffix(path: str | bytes | os.PathLike) -> bool:
     """Whether a path ends like the name of an image that can be read.
 
@@ -165,7 +177,8 @@ def check_images(X: Any) -> Any:
     X : sequence of images
         Paths (str or Path) in a list, array, Series or one-column frame; PIL
         images (those opened lazily are loaded and stay so); arrays (H, W) or
-        (H, W, 3); or one array (n, H, W) or (n, H, W, 3).
+        (H, W, 3); or one array (n, H, W) or (n, H, W, 3). Arrays are uint8, or
+        floats in [0, 1].
 
     Returns
     -------
@@ -175,22 +188,49 @@ def check_images(X: Any) -> Any:
     Raises
     ------
     ValueError
-        If X is a single image, is empty, or is an array of another rank.
+        If X is a single image, is empty, is an array of another rank, type or
+        range, or is something else.
+
+    Notes
+    -----
+    A PIL image is read as its file would be: it is turned by the orientation in
+    its EXIF, and brought to sRGB by its colour profile. Whoever turns one by hand
+    uses `PIL.ImageOps.exif_transpose`, which takes the tag away, or drops the tag.
     """
     if isinstance(X, (str, bytes, os.PathLike, Image.Image, DerivedImage)):
-        raise ValueError(f"X is one image ({_name(X)}); pass a list: [X].")
+        raise ValueError(_one_image(X))
+    columns = getattr(X, "columns", None)  # of a frame
+    if columns is not None and len(columns) != 1:
+        raise ValueError(_many_columns(X, list(columns)))
     if hasattr(X, "iloc"):  # pandas: a Series or a one-column frame
         X = X.to_numpy()
     if hasattr(X, "__array__") and not isinstance(X, np.ndarray):
-        X = np.asarray(X)
+        try:
+            X = np.asarray(X)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"X is a {type(X).__name__} that NumPy cannot read: {str(error).rstrip('.')}. Pass "
+                "an array of uint8 or float32 (torch: X.detach().cpu().float().numpy())."
+            ) from error
     if isinstance(X, np.ndarray):
         if X.ndim == 2 and X.shape[1] == 1:
             X = X[:, 0]
         if X.dtype.kind in "OUS" and X.ndim == 1:
             X = X.tolist()
+        elif X.ndim == 1:
+            raise ValueError(
+                f"X holds {len(X)} numbers ({X.dtype}), not images. Pass paths, PIL images or "
+                "arrays."
+            )
+        elif X.dtype.kind in "OUS":
+            raise ValueError(
+                f"X is an array of shape {X.shape} and dtype {X.dtype}; paths are expected as (n,). "
+                "Pass one column of it, such as X[:, 0]."
+            )
         elif (
-            X.dtype.kind in "OUS"
-            or X.ndim not in (3, 4)
+            X.ndim not in (3, 4)
             or X.shape[3:] not in ((), (3,))
             or (X.ndim == 3 and X.shape[2] in (3, 4))  # one colour image, not n grey ones
         ):
@@ -199,11 +239,57 @@ def check_images(X: Any) -> Any:
                 "(n, H, W), as (n, H, W, 3) with the channels last, or as a list of images of "
                 "any size (one image alone: X[None])."
             )
+        elif len(X):
+            _check_values(X)
     if not isinstance(X, Sequence) and not isinstance(X, np.ndarray):
-        raise ValueError(f"X must be a sequence of images, got {type(X).__name__}.")
+        way_out = ""
+        if isinstance(X, Mapping):
+            way_out = " Pass list(X.values())."
+        elif isinstance(X, Set):
+            way_out = " Pass a list, whose order is that of the ages."
+        elif isinstance(X, Iterable):
+            way_out = " Pass list(X)."
+        raise ValueError(f"X must be a sequence of images, got {type(X).__name__}.{way_out}")
     if len(X) == 0:
         raise ValueError("X holds 0 images; at least one is needed (minimum of 1 is required).")
     return X
+
+
+def _one_image(X: Any) -> str:
+    if isinstance(X, (str, bytes, os.PathLike)):
+        path = os.path.expanduser(os.fsdecode(X))
+        if os.path.isdir(path):
+            return (
+                f"X is a folder ({_printable(path)}). Pass the paths of its images, such as "
+                "sorted(pathlib.Path(X).glob('*.jpg')), or load it with skage.datasets "
+                "(load_utkface, load_table, ...)."
+            )
+        if os.path.splitext(path)[1].lower() in (".csv", ".tsv"):
+            return (
+                f"X is a table ({_printable(path)}). Load it with skage.datasets.load_table, and "
+                "pass its data."
+            )
+    return f"X is one image ({_name(X)}); pass a list: [X]."
+
+
+def _many_columns(X: Any, columns: list[Any]) -> str:
+    """What to do with a frame that holds more than images."""
+    of_images = [name for name in columns if isinstance(next(iter(X[name]), None), _IMAGES)]
+    text = f"X is a frame of {len(columns)} columns ({', '.join(map(str, columns[:10]))}"
+    text += ", ...)" if len(columns) > 10 else ")"
+    if not of_images:
+        return f"{text}, none of which holds images. Pass paths, PIL images or arrays."
+    return f"{text}; pass the one that holds the images, such as X[{of_images[0]!r}]."
+
+
+def _check_values(X: np.ndarray) -> None:
+    """Judge the range of all images together: a dark one may lie in [0, 1] by chance."""
+    if X.dtype.kind == "f":
+        low, high = float(np.fmin.reduce(X, axis=None)), float(np.fmax.reduce(X, axis=None))
+        if np.isfinite((low, high)).all() and not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+            raise ValueError(_outside("X", low, high))
+    elif X.dtype != np.uint8:
+        raise ValueError(_no_uint8("X", X))
 
 
 def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., Image.Image]]:
@@ -221,8 +307,8 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
 
         if item.recipe is not None:
             return _digest(b"derived", source[0] + item.recipe), derived
-        item = derived()
-    if isinstance(item, (str, os.PathLike)):
+        image = derived()
+    elif isinstance(item, (str, os.PathLike)):
         data, stamp = _read_file(item, position)
         digest = _digest(b"file", data)
         if stamp is not None:
@@ -230,12 +316,13 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
                 _digests.clear()
             _digests[os.fspath(item)] = stamp, digest
         return digest, lambda size=0: _decode(data, item, position, size)
-    if isinstance(item, Image.Image):
+    elif isinstance(item, Image.Image):
         try:
             with _pil_lock:
-                image = _to_rgb(item)
-            if image is item:
-                image = item.copy()
+                image = to_rgb(item)
+            image = _bare(item.copy() if image is item else image)
+        except MemoryError:
+            raise
         except Exception as error:
             raise _unreadable(item, position, error) from error
     else:
@@ -310,12 +397,10 @@ def remembered_digest(item: Any) -> bytes | None:
         return _digest(b"derived", source + item.recipe)
     if not isinstance(item, (str, os.PathLike)):
         return None
-    stamp, digest = _digests.get(os.fspath(item), (None, None))
-    if stamp is None:
-        return None
     try:
-        return digest if _stamp(os.stat(item)) == stamp else None
-    except OSError:
+        stamp, digest = _digests.get(os.fspath(item), (None, None))
+        return digest if stamp and _stamp(os.stat(_expanded(item))) == stamp else None
+    except Exception:  # what is wrong will show when it is read
         return None
 
 
@@ -350,32 +435,39 @@ def image_tags(tags: Any) -> Any:
     return tags
 
 
+def _expanded(path: str | os.PathLike) -> str:
+    return os.path.expanduser(os.fspath(path))
+
+
 def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | None]:
     """The content, and what tells this file from a later one if that can be told."""
     try:
-        status = os.stat(path)
+        status = os.stat(_expanded(path))
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{describe(path, position)} is a folder, not an image.")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{describe(path, position)} is not a regular file. {SKIP_HINT}")
-        if status.st_size > MAX_FILE_BYTES:
             raise ImageError(
-                f"{describe(path, position)} has {status.st_size} bytes, more than the "
-                f"{MAX_FILE_BYTES} that an image may have. {SKIP_HINT}"
+                f"{describe(path, position)} is a folder, not an image. Pass the paths of its "
+                "images instead."
             )
-        with open(path, "rb") as file:
+        if not stat.S_ISREG(status.st_mode):
+            raise _refusal(path, position, "is not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise _refusal(
+                path,
+                position,
+                f"has {status.st_size} bytes, more than the {MAX_FILE_BYTES} that an image may "
+                "have",
+            )
+        with open(_expanded(path), "rb") as file:
             data = file.read()
             after = _stamp(os.fstat(file.fileno()))
+    except (ImageError, MemoryError):
+        raise
     except FileNotFoundError as error:
-        raise ImageError(f"{describe(path, position)} does not exist. {SKIP_HINT}") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(
-            f"{describe(path, position)} cannot be opened: {error}. {SKIP_HINT}"
-        ) from error
+        raise _refusal(path, position, "does not exist") from error
+    except Exception as error:
+        raise _refusal(path, position, f"cannot be opened: {error}") from error
     if not data:
-        raise ImageError(f"{describe(path, position)} is empty (0 bytes). {SKIP_HINT}")
+        raise _refusal(path, position, "is empty (0 bytes)")
     settled = max(after[3:]) < time.time_ns() - _SETTLED
     return data, after if settled and after == _stamp(status) else None
 
@@ -396,25 +488,48 @@ def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
             width, height = image.size
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and width * height > limit:
-                raise ImageError(
-                    f"{describe(item, position)} would decode to {width} x {height} pixels, more "
-                    f"than PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the "
-                    f"file. {SKIP_HINT}"
+                raise _refusal(
+                    item,
+                    position,
+                    f"would decode to {width} x {height} pixels, more than "
+                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the file",
                 )
             if image.info.get("progressive") and (n_scans := _count_scans(data)) > _MAX_SCANS:
                 raise ValueError(f"it has {n_scans} scans, more than {_MAX_SCANS}")
             if size:
                 image.draft(None, (_DRAFT * size, _DRAFT * size))
-            return _to_rgb(image)
-    except ImageError:
+            return _bare(to_rgb(image))
+    except (ImageError, MemoryError):
         raise
+    except UnidentifiedImageError as error:
+        raise _refusal(item, position, f"is not a readable image: {_unknown(data)}") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{describe(item, position)} would decode to too many pixels: {error} Raise "
-            f"PIL.Image.MAX_IMAGE_PIXELS if you trust the file. {SKIP_HINT}"
+        raise _refusal(
+            item,
+            position,
+            f"would decode to too many pixels: {error} Raise PIL.Image.MAX_IMAGE_PIXELS if you "
+            "trust the file",
         ) from error
     except Exception as error:  # decoders raise whatever a broken file leads them to
         raise _unreadable(item, position, error) from error
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """Without EXIF tags and colour profile, which were applied and must not be again."""
+    image.info = {}
+    return image
+
+
+def _unknown(data: bytes) -> str:
+    """Why Pillow may not identify a file."""
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "it is broken, or a kind of TIFF that Pillow does not read; convert it to 8-bit RGB"
+    if data[4:8] == b"ftyp" and data[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+        return (
+            "HEIF is not among Pillow's formats; install pillow-heif and call "
+            "pillow_heif.register_heif_opener()"
+        )
+    return "unknown format"
 
 
 def _count_scans(jpeg: bytes) -> int:
@@ -436,65 +551,59 @@ def _formats() -> list[str]:
     return [name for name in Image.ID if name not in _REFUSED_FORMATS]
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF does not spoil the picture
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Upright RGB: EXIF orientation applied, alpha laid on white, first frame."""
-    image.load()
-    if 0 in image.size:
-        raise ValueError("it has no pixels")
-    image = _upright(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        # Pillow's wide modes carry no range: a picture that fits 8 bits is one,
-        # else it is taken for 16 bits.
-        values = np.asarray(image, dtype=np.float64)
-        low, high = values.min(), values.max()
-        if not np.isfinite((low, high)).all():
-            raise ValueError(f"it has values from {low} to {high}")
-        scale = 255.0 if low >= 0 and high <= 1 and image.mode == "F" else 1.0
-        values *= scale if high <= 255 else 1 / 257
-        return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8)).convert("RGB")
-    if image.mode == "La":
-        image = image.convert("LA")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
 def _to_uint8(item: Any, position: int) -> np.ndarray:
+    name = f"Image {position} of X"
+    if isinstance(item, list | tuple) and item and isinstance(item[0], _IMAGES):
+        raise ImageError(
+            f"{name} is a {type(item).__name__} of {len(item)} images. Pass one flat list of "
+            "images."
+        )
     try:
         array = np.asarray(item)
-    except ValueError as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise _unreadable(item, position, error) from error
+    expected = "expected a path, a PIL image, or an array (H, W) or (H, W, 3)"
+    if array.ndim == 0:
+        if isinstance(item, bytes) or hasattr(item, "read"):
+            what, expected = "the content of a file", "pass what PIL.Image.open makes of it"
+        else:
+            what = repr(item)[:80]
+        raise ImageError(f"{name} is {what} ({type(item).__name__}); {expected}.")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
+        way_out = ""
+        if array.ndim == 3 and array.shape[0] in (1, 3):
+            way_out = " Put the channels last: numpy.moveaxis(image, 0, 2)."
+        elif array.shape[2:] == (4,):
+            way_out = " Leave alpha out: image[:, :, :3]."
+        elif array.shape[2:] == (1,):
+            way_out = " Leave the last axis out: image[:, :, 0]."
         raise ImageError(
-            f"Image {position} of X is a {type(item).__name__} of shape {array.shape}; expected a "
-            "path, a PIL image, or an array (H, W) or (H, W, 3) with the channels last."
+            f"{name} is a {type(item).__name__} of shape {array.shape}; {expected}.{way_out}"
         )
     if array.dtype.kind == "f":
-        low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):  # also true of NaN
-            raise ImageError(
-                f"Image {position} of X has floats from {low} to {high}; floats must lie in "
-                "[0, 1]. Divide by 255, or pass uint8."
-            )
-        array = np.round(array * 255).astype(np.uint8)
+        low, high = float(array.min()), float(array.max())
+        if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # also true of NaN
+            raise ImageError(_outside(name, low, high))
+        array = np.round(array.clip(0, 1) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise ImageError(
-            f"Image {position} of X has dtype {array.dtype}; pass uint8 in 0..255 or floats in "
-            "[0, 1]."
-        )
+        raise ImageError(_no_uint8(name, array))
     return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
+
+
+def _outside(name: str, low: float, high: float) -> str:
+    return (
+        f"{name} has floats from {low} to {high}; floats must lie in [0, 1]. "
+        f"{float_advice(low, high)}"
+    )
+
+
+def _no_uint8(name: str, array: np.ndarray) -> str:
+    return (
+        f"{name} has dtype {array.dtype}; pass uint8 in 0..255 or floats in [0, 1]. "
+        f"{integer_advice(array)}".rstrip()
+    )
 
 
 def _digest(kind: bytes, data: bytes) -> bytes:
@@ -504,11 +613,14 @@ def _digest(kind: bytes, data: bytes) -> bytes:
 def _name(item: Any) -> str:
     if isinstance(item, DerivedImage):
         return _name(item.source)
-    if isinstance(item, Image.Image):
-        path = getattr(item, "filename", "")
-        return _printable(path) if path else f"{item.mode} image of {item.size}"
-    if isinstance(item, (str, os.PathLike)):
-        return _printable(item)
+    try:
+        if isinstance(item, Image.Image):
+            path = getattr(item, "filename", "")
+            return _printable(path) if path else f"{item.mode} image of {item.size}"
+        if isinstance(item, (str, os.PathLike)):
+            return _printable(item)
+    except Exception:  # an object of the user's, which may raise anything
+        pass
     return type(item).__name__
 
 
@@ -521,7 +633,7 @@ def _printable(path: str | bytes | os.PathLike) -> str:
 def summarise(errors: Sequence[ImageError], n_shown: int) -> tuple[str, list[str]]:
     """What is wrong with several images, and the messages of some without the way out."""
     what = " or ".join(sorted({error.what for error in errors}))
-    return what, [str(error).replace(SKIP_HINT, "").strip() for error in errors[:n_shown]]
+    return what, [error.message for error in errors[:n_shown]]
 
 
 def describe(item: Any, position: int) -> str:
@@ -530,6 +642,9 @@ def describe(item: Any, position: int) -> str:
 
 
 def _unreadable(item: Any, position: int, error: Exception) -> ImageError:
-    reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
-    reason = reason or type(error).__name__
-    return ImageError(f"{describe(item, position)} is not a readable image: {reason}. {SKIP_HINT}")
+    reason = str(error) or type(error).__name__
+    return _refusal(item, position, f"is not a readable image: {reason}")
+
+
+def _refusal(item: Any, position: int, what: str) -> ImageError:
+    return ImageError(f"{describe(item, position)} {what.rstrip('.')}.", SKIP_HINT)

@@ -1,4 +1,6 @@
 import os
+import pickle
+import struct
 import threading
 from pathlib import Path
 
@@ -57,11 +59,153 @@ def test_containers_hold_the_same_images(paths):
         (np.zeros((2, 8, 8, 4), np.uint8), "channels last"),
         (np.array([["a", "b"]]), r"shape \(1, 2\)"),
         (7, "must be a sequence of images, got int"),
+        (iter("ab"), r"got str_.*iterator. Pass list\(X\)"),
+        ({"a": "a.jpg"}, r"got dict. Pass list\(X.values\(\)\)"),
+        ({"a.jpg"}, "got set. Pass a list, whose order"),
+        (np.zeros(12), r"holds 12 numbers \(float64\), not images"),
+        (pd.Series([30, 40]), r"holds 2 numbers \(int64\), not images"),
+        (
+            pd.DataFrame({"age": [30], "path": ["a.jpg"]}),
+            r"frame of 2 columns \(age, path\); pass the one .* X\['path'\]",
+        ),
+        (pd.DataFrame({"age": [30], "votes": [3]}), "none of which holds images"),
+        (pd.DataFrame(), "frame of 0 columns"),
+        ("faces.csv", r"is a table \(faces.csv\). Load it with skage.datasets.load_table"),
+        (np.zeros((2, 8, 8), bool), r"X has dtype bool; .* image.astype\(numpy.uint8\) \* 255"),
+        (np.full((2, 8, 8), 4000, np.uint16), "0..255 .* if they have 16 bits, pass image / 65535"),
+        (np.full((2, 8, 8), 7, np.int64), r"Its values, 7 to 7, fit: pass image.astype"),
+        (np.full((2, 8, 8), -7, np.int8), "If -128 is black"),
     ],
 )
 def test_what_holds_no_images_is_refused(X, message):
     with pytest.raises(ValueError, match=message):
         check_images(X)
+
+
+def test_a_folder_is_no_image_and_no_list_of_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (tmp_path, str(tmp_path), "~"):
+        with pytest.raises(ValueError, match=r"X is a folder .*glob.*skage.datasets"):
+            check_images(folder)
+    with pytest.raises(ImageError, match="is a folder, not an image"):
+        digest_and_decoder(tmp_path, 0)
+
+
+def ramp(low, high):
+    return np.linspace(low, high, 48).reshape(1, 4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "advice"),
+    [
+        (0, 255, "Divide by 255, or pass uint8"),
+        (-7, 262, "Divide by 255 and clip"),
+        (0, 1.02, r"Clip them: numpy.clip\(image, 0, 1\)"),
+        (-0.03, 1, "Clip them"),
+        (-1, 1, r"If they lie in \[-1, 1\], pass \(image \+ 1\) / 2"),
+        (-2.1, 2.6, r"undo it: image \* std \+ mean"),
+        (0, 65535, "divide by 65535"),
+        (-500, 500, "0 is black and 1 is white"),
+    ],
+)
+def test_floats_out_of_range_are_told_what_to_do(low, high, advice):
+    with pytest.raises(ImageError, match=rf"Image 3 of X has floats from .*{advice}"):
+        digest_and_decoder(ramp(low, high)[0], 3)
+    with pytest.raises(ValueError, match=rf"X has floats from .*{advice}"):
+        check_images(ramp(low, high))
+
+
+def test_the_range_of_an_array_of_images_is_that_of_all_of_them():
+    black_first = np.concatenate([ramp(0, 0), ramp(0, 255)])
+    with pytest.raises(ValueError, match=r"X has floats from 0.0 to 255.0; .*Divide by 255"):
+        check_images(black_first)
+    lost = np.concatenate([ramp(0, np.nan), ramp(0, 1)])  # one image, which may be skipped
+    assert check_images(lost) is lost
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floats_a_rounding_error_out_of_range_are_clipped(kind, picture):
+    just = picture / 255 * 1.0005 - 2e-4
+    assert just.min() < 0 < 1 < just.max()
+    difference = decode(just.astype(kind)).astype(int) - picture
+    assert np.abs(difference).max() <= 1
+    assert check_images(just[None]) is not None
+
+
+class Refusing:
+    """Such as a tensor of bfloat16, or one that wants a gradient."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+
+class RefusingPath(Refusing, os.PathLike):
+    def __fspath__(self):
+        raise self.error
+
+
+class Unopened(Image.Image):
+    def load(self):
+        raise RuntimeError("the archive is closed")
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (Refusing(TypeError("Got unsupported ScalarType BFloat16")), "ScalarType BFloat16. Pass"),
+        (Refusing(RuntimeError("It requires grad.")), "requires grad. Pass"),
+        (RefusingPath(OSError("It is offline.")), "It is offline. Pass"),
+        (Unopened(), "the archive is closed"),
+    ],
+)
+def test_whatever_an_item_raises_names_the_image(item, message, picture):
+    with pytest.raises(ImageError, match=rf"\(item 1\) .*{message}"):
+        digest_and_decoder(item, 1)
+    assert remembered_digest(item) is None
+    assert readable([picture, item]).tolist() == [True, False]
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_image(monkeypatch, paths, picture):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(images, "to_rgb", fail)
+    for item in (paths[0], Image.fromarray(picture)):
+        with pytest.raises(MemoryError):
+            decode(item)
+    with pytest.raises(MemoryError):
+        decode(type("Array", (), {"__array__": fail})())
+
+
+def test_an_array_that_numpy_refuses_is_refused():
+    error = TypeError("Got unsupported ScalarType BFloat16.")
+    Tensor = type("Tensor", (), {"__array__": Refusing(error).__array__})
+    with pytest.raises(ValueError, match=r"X is a Tensor that NumPy cannot read: .*numpy\(\)"):
+        check_images(Tensor())
+
+
+def test_the_way_out_is_no_part_of_the_message(tmp_path):
+    with pytest.raises(ImageError) as caught:
+        decode(tmp_path / "lost.jpg")
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert str(error) == str(caught.value) == f"{error.message} {images.SKIP_HINT}"
+    assert error.message.endswith("lost.jpg (item 0) does not exist.")
+    assert str(ImageError("a\nb", "Do it.")) == "a Do it.\nb"
+    assert str(ImageError("a")) == "a"
+
+
+def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(images, "_SETTLED", 0)
+    Image.fromarray(picture).save(tmp_path / "face.png")
+    for path in ("~/face.png", Path("~/face.png")):
+        assert (decode(path) == picture).all()
+        assert remembered_digest(path) == digest_and_decoder(tmp_path / "face.png", 0)[0]
+    with pytest.raises(ImageError, match=r"~/lost.png \(item 0\) does not exist"):
+        decode("~/lost.png")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +216,14 @@ def test_what_holds_no_images_is_refused(X, message):
         (np.full((4, 4), np.nan), "floats from nan"),
         (np.zeros((3, 4, 4), np.uint8), r"shape \(3, 4, 4\)"),
         (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),
-        (None, "NoneType"),
+        (None, r"Image 3 of X is None \(NoneType\); expected a path"),
+        (float("nan"), r"Image 3 of X is nan \(float\); expected a path"),
+        (["a.jpg", "b.jpg"], "is a list of 2 images. Pass one flat list"),
+        ([1, 2, 3], r"is a list of shape \(3,\)"),
+        (b"\xff\xd8\xff", r"the content of a file \(bytes\); pass what PIL.Image.open makes of it"),
+        (np.zeros((3, 4, 4), np.uint8), r"numpy.moveaxis\(image, 0, 2\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"Leave alpha out: image\[:, :, :3\]"),
+        (np.zeros((4, 4, 1), np.uint8), r"image\[:, :, 0\]"),
         ([[1], [2, 3]], "not a readable image"),
         (Image.new("RGB", (0, 5)), "no pixels"),
     ],
@@ -139,6 +290,35 @@ def test_exif_orientation_is_applied(tmp_path, picture):
     exif[0x0112] = 6
     Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
     assert (decode(tmp_path / "turned.png") == np.rot90(picture, -1)).all()
+
+
+def test_a_tag_of_orientation_is_applied_once(tmp_path, picture):
+    """A picture that is made of a turned one, such as a crop, keeps no tag of it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif, icc_profile=b"profile")
+    for item in (tmp_path / "turned.png", Image.open(tmp_path / "turned.png")):
+        first = digest_and_decoder(item, 0)[1]()
+        assert not first.info
+        again = decode(first.resize(first.size))
+        assert (again == np.rot90(picture, -1)).all()
+
+
+def test_crops_of_a_detector_that_is_a_function_are_turned_once(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture).resize((90, 120)).save(tmp_path / "turned.jpg", exif=exif)
+    crop = FaceCropper(lambda pixels: [], size=64).transform([tmp_path / "turned.jpg"])[0]
+    assert (decode(crop) == np.asarray(crop)).all()
+    assert (decode(crop.image()) == np.asarray(crop)).all()
+
+
+def test_a_broken_tag_leaves_the_orientation_to_be_applied(tmp_path, picture):
+    tags = [(0x0112, 3, 1, 6), (0x0132, 11, 1, 2**32 - 1)]  # a date that is a number
+    block = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + block + bytes(4)
+    Image.fromarray(picture).save(tmp_path / "phone.png", exif=exif)
+    assert (decode(tmp_path / "phone.png") == np.rot90(picture, -1)).all()
 
 
 @pytest.mark.parametrize(
@@ -263,6 +443,31 @@ def test_the_digest_follows_the_content(paths, picture):
     assert digest_and_decoder(paths[0], 0)[0] != digest_and_decoder(paths[1], 0)[0]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (12_000, 1), (1, 12_000), (3, 5000)])
+@pytest.mark.parametrize("end", ["jpg", "png", "tif"])
+def test_images_of_odd_sizes_are_read(end, size, tmp_path):
+    path = tmp_path / f"face.{end}"
+    Image.new("RGB", size, (200, 100, 60)).save(path)
+    pixels = resize(digest_and_decoder(path, 0)[1](32), 32)
+    assert pixels.shape == (32, 32, 3)
+    assert np.abs(pixels.astype(int) - [200, 100, 60]).max() < 5
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_the_first_frame_of_several_is_taken(name, tmp_path):
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue", "lime")]
+    frames[0].save(tmp_path / "face", name, save_all=True, append_images=frames[1:])
+    assert np.abs(decode(tmp_path / "face").astype(int) - [255, 0, 0]).max() < 9
+
+
+def test_threads_share_a_lazily_opened_image(paths):
+    expected = decode(paths[0])
+    for _ in range(20):
+        items = [Image.open(paths[0])] * 16
+        found = list(map_ahead(lambda item: digest_and_decoder(item, 0)[1](), items, 8))
+        assert all((np.asarray(image) == expected).all() for image in found)
+
+
 def test_resize_squeezes_to_a_square(picture):
     assert resize(Image.fromarray(picture), 32).shape == (32, 32, 3)
 
@@ -279,7 +484,7 @@ def test_a_mask_tells_which_images_can_be_read(paths, picture, tmp_path):
 
 @pytest.mark.parametrize(("on_no_face", "expected"), [("nan", 0), ("raise", 0), ("whole", 1)])
 def test_a_face_that_is_not_found_is_not_readable_unless_the_whole_image_is_taken(
-    on_no_face, expected, paths
+    on_no_face, expected
 ):
     def bright(pixels):
         return [[2, 2, 8, 8, 1.0]] if pixels.mean() > 128 else []

@@ -1,0 +1,222 @@
+"""What pixels mean: pictures of any mode, range and colour profile as 8-bit sRGB."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms
+from PIL.TiffImagePlugin import TiffImageFile
+
+#: Floats may leave [0, 1] by so much, a quarter of one of 255 levels, and are clipped.
+OVERSHOOT = 1e-3
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow's modes of 32 bits carry no range: the least maximum that a picture of each
+# has, and white. Between them a picture could be a black one of the next range, or
+# an overexposed one of the last.
+_RANGES = {"I": ((0, 255), (4096, 65535)), "F": ((0, 1), (16, 255), (4096, 65535))}
+
+_N_PROFILES = 16  # transforms kept, of some hundred kilobytes at most
+_MAX_PROFILE = 2**23  # bytes; those of printing presses have 2 million
+_SAME = 2  # levels by which copies of the sRGB profile differ from each other
+_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # of modes, as profiles name them
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture in 8-bit sRGB: upright by its EXIF tag, alpha laid on white, first frame.
+
+    It is the given object if there is nothing to do, which is loaded in any case.
+
+    Raises
+    ------
+    ValueError
+        If it has no pixels, or what its values mean cannot be known.
+    """
+    image.load()
+    if 0 in image.size:
+        raise ValueError("it has no pixels")
+    is_negative = isinstance(image, TiffImageFile) and _is_negative_tiff(image)
+    profile, gamma = image.info.get("icc_profile"), _gamma(image)
+    upright = _upright(image)
+    if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+        upright = _narrowed(upright, image, is_negative)
+    colours, alpha = _split(upright)
+    if profile is not None:
+        colours = _in_srgb(colours, profile)
+    if colours.mode != "RGB":
+        colours = colours.convert("RGB")
+    if gamma:
+        levels = np.linspace(0, 1, 256) ** (1 / (2.2 * gamma))
+        colours = colours.point(np.round(255 * levels).astype(int).tolist() * 3)
+    if alpha is not None:
+        colours.putalpha(alpha)
+        white = Image.new("RGBA", colours.size, "white")
+        colours = Image.alpha_composite(white, colours).convert("RGB")
+    return colours
+
+
+def float_advice(low: float, high: float) -> str:
+    """What to do with floats from `low` to `high`, which do not lie in [0, 1]."""
+    if not np.isfinite((low, high)).all():
+        return "Replace NaN and infinity, or leave the image out."
+    if low >= -0.25 and high <= 1.25:
+        return "Clip them: numpy.clip(image, 0, 1)."
+    if low >= -1 - OVERSHOOT and high <= 1 + OVERSHOOT:
+        return "If they lie in [-1, 1], pass (image + 1) / 2."
+    if -4 <= low < 0 and high <= 4:
+        return "If they were standardised, undo it: image * std + mean."
+    if low >= 0 and 4 < high <= 255.5:
+        return "Divide by 255, or pass uint8."
+    if low >= -64 and 16 <= high <= 320:
+        return "Divide by 255 and clip them: numpy.clip(image / 255, 0, 1)."
+    if low >= 0 and 320 < high <= 65535.5:
+        return "If they have 16 bits, divide by 65535."
+    return "Rescale them so that 0 is black and 1 is white."
+
+
+def integer_advice(array: np.ndarray) -> str:
+    """What to do with an array that holds neither uint8 nor floats."""
+    if array.dtype == bool:
+        return "Pass image.astype(numpy.uint8) * 255."
+    if array.dtype.kind not in "iu":
+        return "Convert it."
+    low, high = array.min(), array.max()
+    if low >= 0 and high <= 255:
+        return f"Its values, {low} to {high}, fit: pass image.astype(numpy.uint8)."
+    if low >= 0 and high <= 65535:
+        return f"Its values are {low} to {high}: if they have 16 bits, pass image / 65535."
+    if array.dtype == np.int8:
+        return "If -128 is black, pass (image.astype(int) + 128).astype(numpy.uint8)."
+    return f"Its values are {low} to {high}: rescale them so that 0 is black."
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose writes the EXIF anew without the tag, and so leaves a
+    # picture unturned if another tag of it is broken.
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # broken EXIF does not spoil the picture
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _is_negative_tiff(image: TiffImageFile) -> bool:
+    """Whether 0 is white in what Pillow read, which says so of 8 bits only.
+
+    Raises
+    ------
+    ValueError
+        If Pillow reads such a file wrongly, or the file does not say what it means.
+    """
+    tags, names = image.tag_v2, ExifTags.Base
+    meaning = tags.get(names.PhotometricInterpretation)
+    compression = image.info.get("compression")
+    if meaning is None and image.mode in ("L", "I;16", "F") and compression != "tiff_jpeg":
+        raise _unclear("it does not say whether 0 is black or white")
+    if 2 in tags.get(names.SampleFormat, ()) and min(tags.get(names.BitsPerSample, (1,))) < 32:
+        raise _unclear("it has signed integers, and what is black is not known")
+    if compression != "raw" and tags.prefix == b"MM" and image.mode in ("I", "F"):
+        raise _unclear("Pillow reads compressed, big-endian values of 32 bits wrongly")
+    if image.mode == "YCbCr" and tuple(tags.get(names.YCbCrSubSampling, (2, 2))) != (1, 1):
+        raise _unclear("Pillow reads uncompressed, subsampled YCbCr wrongly")
+    if image.mode in ("P", "PA") and 0 < max(tags.get(names.ColorMap, (0,))) < 256:
+        raise _unclear("its palette has 8 bits, of which Pillow reads none")
+    return meaning == 0 and image.mode in ("I;16", "F")
+
+
+def _narrowed(image: Image.Image, opened: Image.Image, is_negative: bool) -> Image.Image:
+    """A grey picture of more than 8 bits in L, or in LA if one value is transparent."""
+    values = np.asarray(image)
+    bits = (
+        opened.tag_v2.get(ExifTags.Base.BitsPerSample)
+        if isinstance(opened, TiffImageFile)
+        else None
+    )
+    if image.mode == "F" or (image.mode == "I" and opened.format not in ("PPM", "PNG")):
+        white = _white(float(values.min()), float(values.max()), image.mode)
+    else:
+        white = 4095 if bits == (12,) else 65535
+    levels = np.multiply(values, 255 / white, dtype=np.float32)
+    levels = np.rint(levels, out=levels).clip(0, 255, out=levels)
+    narrow = Image.fromarray((255 - levels if is_negative else levels).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        narrow.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return narrow
+
+
+def _white(low: float, high: float, mode: str) -> float:
+    for least, white in _RANGES[mode]:
+        overshoot = OVERSHOOT * white if mode == "F" else 0
+        if -overshoot <= low and least <= high <= white + overshoot:
+            return white
+    raise _unclear(f"it has values from {low:g} to {high:g}, and what is white is not known")
+
+
+def _unclear(what: str) -> ValueError:
+    return ValueError(f"{what}; convert it to 8-bit RGB")
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours in a mode that a profile may speak of, or "1" or LAB; and alpha, if any."""
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in ("L", "LA") else "RGBA")
+        return image.convert(image.mode[:-1]), image.getchannel("A")
+    return image if image.mode in (*_SPACES, "1", "LAB") else image.convert("RGB"), None
+
+
+def _in_srgb(colours: Image.Image, profile: Any) -> Image.Image:
+    """By a colour profile, unless it is broken, or one of other pictures."""
+    is_one = isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE
+    if not is_one or colours.mode not in _SPACES:
+        return colours
+    transform = _transform(profile, colours.mode)
+    return colours if transform is None else transform.apply(colours)
+
+
+@functools.lru_cache(_N_PROFILES)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What turns colours into sRGB; None if they are, or if that cannot be told."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() != _SPACES[mode]:
+            return None
+        transform = ImageCms.buildTransform(
+            source,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
+        return None
+    if mode == "CMYK":
+        return transform
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 9, 3)
+    some = Image.fromarray(cube if mode == "RGB" else np.arange(256, dtype=np.uint8)[None])
+    change = np.asarray(transform.apply(some), int) - np.asarray(some.convert("RGB"))
+    return None if np.abs(change).max() <= _SAME else transform
+
+
+def _gamma(image: Image.Image) -> float | None:
+    """The exponent by which a PNG says that it was encoded, if that is not about sRGB's."""
+    gamma = image.info.get("gamma")
+    if gamma is None or {"srgb", "icc_profile"} & image.info.keys():
+        return None
+    return gamma if 0.1 < gamma < 10 and abs(2.2 * gamma - 1) > 0.05 else None
