@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 from tqdm.auto import tqdm
+
+from .schedules import OneCycle, StepDecay
 
 
 class AgeError(Callback):
@@ -48,20 +49,22 @@ class AgeError(Callback):
 
 
 class Schedule(Callback):
-    """Learning rates as multiples of the first ones; the output layer's into the history.
+    """Learning rates as multiples of the initial ones; the output layer's into the history.
 
     Parameters
     ----------
-    factor : callable or None
-        From the epochs gone, such as 1.5, to the multiple; None leaves them alone.
+    schedule : StepDecay, OneCycle or None
+        None leaves the rates alone.
+    max_epochs : int
+        Epochs in all, also of a training that continues from a checkpoint.
     """
 
-    def __init__(self, factor: Callable[[float], float] | None):
-        self.factor = factor
+    def __init__(self, schedule: StepDecay | OneCycle | None, max_epochs: int):
+        self.schedule, self.max_epochs = schedule, max_epochs
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         groups = net.optimizer_.param_groups
-        self.first_ = [group["lr"] for group in groups]
+        self.initial_ = [group["lr"] for group in groups]
         last = list(net.module_.parameters())[-1]
         self.output_ = next(i for i, g in enumerate(groups) if any(p is last for p in g["params"]))
 
@@ -69,30 +72,15 @@ class Schedule(Callback):
         self.batch_, self.n_batches_ = 0, -(-len(dataset_train) // net.batch_size)
 
     def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
-        if training and self.factor is not None:
-            factor = self.factor(len(net.history) - 1 + self.batch_ / self.n_batches_)
-            for group, first in zip(net.optimizer_.param_groups, self.first_, strict=True):
-                group["lr"] = factor * first
+        if training and self.schedule is not None:
+            epochs = len(net.history) - 1 + self.batch_ / self.n_batches_
+            factor = self.schedule.factor(epochs, self.max_epochs)
+            for group, initial in zip(net.optimizer_.param_groups, self.initial_, strict=True):
+                group["lr"] = factor * initial
             self.batch_ += 1
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         net.history.record("lr", net.optimizer_.param_groups[self.output_]["lr"])
-
-
-def step(every: int, gamma: float) -> Callable[[float], float]:
-    """Multiply by `gamma` after so many epochs, again and again, as DEX."""
-    return lambda epochs: gamma ** (int(epochs) // every)
-
-
-def one_cycle(n_epochs: int) -> Callable[[float], float]:
-    """Rise from a 25th for the first fifth, then fall to nothing, along half cosines."""
-
-    def factor(epochs: float) -> float:
-        x = epochs / n_epochs
-        wave = math.cos(math.pi * (x / 0.2 if x < 0.2 else (x - 0.2) / 0.8))
-        return 0.52 - 0.48 * wave if x < 0.2 else 0.5 + 0.5 * wave
-
-    return factor
 
 
 class StopIfDiverged(Callback):

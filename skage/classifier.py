@@ -29,26 +29,11 @@ from .hardware import mend_forked_process, resolve_device, resolve_precision, tu
 from .images import ImageError, check_images, image_tags, summarise
 from .losses import Criterion, check_loss, needs_years
 from .network import BACKBONES, BLOCKS, TRAINABLE, build
-from .parallel import make_accelerator
 from .projection import training_rows
+from .schedules import OneCycle, StepDecay
 from .store import open_store
 from .targets import check_labels
-from .training import train_suffix
-
-_TRAINING = (
-    "optimizer",
-    "lr",
-    "lr_ratio",
-    "weight_decay",
-    "momentum",
-    "batch_size",
-    "sampling",
-    "max_epochs",
-    "lr_schedule",
-    "lr_step",
-    "lr_gamma",
-    "early_stopping",
-)
+from .training import TrainingConfig, TrainingData, train
 
 
 class VGG16Classifier(ClassifierMixin, BaseEstimator):
@@ -125,7 +110,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         split of its own.
 
     lr : float, default=1e-3
-        Learning rate of the first epoch; with "one_cycle" the highest.
+        Learning rate of the first epoch; with `OneCycle` the highest.
 
     lr_ratio : float or dict, default=1.0
         Learning rate of the layers that start from pretrained weights, but for
@@ -156,16 +141,10 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
 
     max_epochs : int, default=30
 
-    lr_schedule : {"step", "one_cycle"}, default="step"
-        Steps down, as DEX; or up for a fifth of the batches, from a 25th of
-        `lr`, and down to nothing for the rest.
-
-    lr_step : int, default=10
-        With "step" the learning rate is multiplied by `lr_gamma` every so many
-        epochs, first after epoch `lr_step`. None keeps it, or leaves it to a
-        scheduler among the `callbacks`.
-
-    lr_gamma : float, default=0.1
+    lr_schedule : StepDecay, OneCycle, "constant" or None, default=None
+        How the learning rate changes; see `skage.schedules`. None stands for
+        ``StepDecay(step=10, gamma=0.1)``, as DEX; "constant" keeps `lr`, or leaves
+        it to a scheduler among the `callbacks`.
 
     validation_fraction : float, default=0.1
         Share of the training images that is held out to record the validation
@@ -183,14 +162,8 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         Folder where fit keeps its state as epochs end, a minute apart
         at least, until it has ended. A fit of the same model to the same data that
         was killed goes on from there, and ends with the same bits as one that
-        was not. Needs an int as `random_state`, and neither `callbacks` nor
-        `accelerate`, whose states are not kept.
-
-    accelerate : bool, default=False
-        Train in all processes that `accelerate launch` or `torchrun` started,
-        each on its share of every batch, on a GPU of its own where there are
-        some. Needs an int as `random_state`, a `batch_size` that the number of
-        processes divides, and the extra ``skage[accelerate]``.
+        was not. Needs an int as `random_state`, and no `callbacks`, whose states are
+        not kept.
 
     feature_cache : path, "auto" or None, default=None
         Folder where activations of the frozen layers are kept for later fits
@@ -278,14 +251,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         "class_weight": [StrOptions({"balanced", "balanced_ages"}), dict, None],
         "sampling": [StrOptions({"shuffle", "weighted"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr_schedule": [StrOptions({"step", "one_cycle"})],
-        "lr_step": [Interval(Integral, 1, None, closed="left"), None],
-        "lr_gamma": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StepDecay, OneCycle, StrOptions({"constant"}), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, None],
         "checkpoint": [str, os.PathLike, None],
-        "accelerate": ["boolean"],
         "feature_cache": [str, os.PathLike, None],
         "precision": [StrOptions({"auto", "bfloat16", "float32"})],
         "device": [str],
@@ -319,14 +289,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         class_weight=None,
         sampling="shuffle",
         max_epochs=30,
-        lr_schedule="step",
-        lr_step=10,
-        lr_gamma=0.1,
+        lr_schedule=None,
         validation_fraction=0.1,
         early_stopping=False,
         callbacks=None,
         checkpoint=None,
-        accelerate=False,
         feature_cache=None,
         precision="auto",
         device="auto",
@@ -357,13 +324,10 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.sampling = sampling
         self.max_epochs = max_epochs
         self.lr_schedule = lr_schedule
-        self.lr_step = lr_step
-        self.lr_gamma = lr_gamma
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.callbacks = callbacks
         self.checkpoint = checkpoint
-        self.accelerate = accelerate
         self.feature_cache = feature_cache
         self.precision = precision
         self.device = device
@@ -410,12 +374,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         criterion = self._criterion(labels)
         self._check_early_stopping(len(labels.rows))
         self._check_together()
-        device = resolve_device(self.device)
-        accelerator = None
-        if self.accelerate:
-            accelerator = make_accelerator(device, self.batch_size)
-            device = accelerator.device
-        precision = resolve_precision(self.precision, device)
+        config = self._training_config()
         random_state = check_random_state(self.random_state)
         n_outputs = len(labels.classes) if criterion.regression is None else 1
 
@@ -426,14 +385,12 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             self._open_store() as store,
         ):
             prefix, suffix = self._build(n_outputs, labels.bin_values, random_state)
-            frozen = self._frozen(prefix, self.image_size, device, precision)
+            frozen = self._frozen(prefix, self.image_size, config.device, config.precision)
             pool = shared_pool(frozen, store) or ActivationPool()
             versions = self._collect(images, labels.rows, frozen, store, pool)
             targets = labels.targets_of(versions[0].positions)
             self._check_early_stopping(len(targets))
             saved = FitFiles(self.checkpoint)
-            options = {name: getattr(self, name) for name in _TRAINING}
-            watching = {name: getattr(self, name) for name in ("callbacks", "verbose")}
             nets = []
             for member in range(self.n_members):
                 if member:
@@ -443,33 +400,21 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     self.validation_fraction,
                     random_state,
                 )
-                activations, version_rows, projection = training_rows(
-                    versions, pool, ~is_valid, self.n_components, device, store, accelerator
+                activations, rows, projection = training_rows(
+                    versions, pool, ~is_valid, self.n_components, config.device, store
                 )
-                net = train_suffix(
+                file = saved.file(
                     suffix,
-                    activations,
-                    version_rows,
-                    targets,
+                    *(b"".join(version.keys) for version in versions),
+                    *vars(targets).values(),
                     is_valid,
-                    criterion=criterion,
-                    checkpoint=saved.file(
-                        suffix,
-                        *(b"".join(version.keys) for version in versions),
-                        *vars(targets).values(),
-                        is_valid,
-                        self.n_components,
-                        self.loss,
-                        labels.bin_values,
-                        options,
-                        precision,
-                    ),
-                    accelerator=accelerator,
-                    device=device,
-                    precision=precision,
-                    **options,
-                    **watching,
+                    self.n_components,
+                    self.loss,
+                    labels.bin_values,
+                    config.facts,
                 )
+                data = TrainingData(activations, rows, targets, is_valid)
+                net = train(suffix, data, criterion, config, checkpoint=file)
                 if projection is not None:
                     projection.fold_into(net.module_.classifier)
                     let_go(projection.components)
@@ -489,8 +434,26 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.n_skipped_ = len(versions[0].errors)
         self.image_size_ = self.image_size
         self.preparation_ = _preparation(images)
-        self._make_ready(frozen, device)
+        self._make_ready(frozen, config.device)
         return self
+
+    def set_params(self, **params):
+        """Set parameters, those of the default `lr_schedule` included.
+
+        Parameters
+        ----------
+        **params : dict
+            By name, nested as ``lr_schedule__step``. Where `lr_schedule` is None, such
+            a parameter puts ``StepDecay()`` there first.
+
+        Returns
+        -------
+        self : VGG16Classifier
+        """
+        nested = any(name.startswith("lr_schedule__") for name in params)
+        if nested and params.get("lr_schedule", self.lr_schedule) is None:
+            params["lr_schedule"] = StepDecay()
+        return super().set_params(**params)
 
     @property
     def net_(self):
@@ -609,30 +572,41 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             )
         return criterion
 
+    def _training_config(self):
+        device = resolve_device(self.device)
+        schedule = StepDecay() if self.lr_schedule is None else self.lr_schedule
+        return TrainingConfig(
+            optimizer=self.optimizer,
+            lr=self.lr,
+            lr_ratio=self.lr_ratio,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            batch_size=self.batch_size,
+            sampling=self.sampling,
+            max_epochs=self.max_epochs,
+            schedule=None if isinstance(schedule, str) else schedule,
+            early_stopping=self.early_stopping,
+            precision=resolve_precision(self.precision, device),
+            device=device,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
+        )
+
     def _check_early_stopping(self, n_images):
         if self.early_stopping and (not self.validation_fraction or n_images < 2):
             raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
 
     def _check_together(self):
-        if self.accelerate and self.sampling == "weighted":
+        if self.checkpoint is not None and self.callbacks:
             raise ValueError(
-                "accelerate=True shares the batches of sampling='shuffle' only; with that the "
-                "weights count in the loss."
+                "checkpoint does not keep the state of callbacks. Leave out callbacks, or pass "
+                "checkpoint=None."
             )
-        if self.checkpoint is not None and (self.callbacks or self.accelerate):
+        if self.checkpoint is not None and not isinstance(self.random_state, Integral):
             raise ValueError(
-                "checkpoint keeps the state of one process without callbacks: leave out "
-                f"{'callbacks' if self.callbacks else 'accelerate'}, or pass checkpoint=None."
+                f"checkpoint={self.checkpoint!r} needs an int as random_state, not "
+                f"{self.random_state!r}: a fit that goes on must begin as the one that was killed."
             )
-        for name, reason in (
-            ("accelerate", "the processes must agree on fresh weights and validation split"),
-            ("checkpoint", "a fit that goes on must begin as the one that was killed"),
-        ):
-            if getattr(self, name) and not isinstance(self.random_state, Integral):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} needs an int as random_state, not "
-                    f"{self.random_state!r}: {reason}."
-                )
         ratios = self.lr_ratio.items() if isinstance(self.lr_ratio, dict) else ()
         for block, ratio in ratios:
             good = isinstance(ratio, int | float | np.number) and 0 <= ratio < np.inf

@@ -207,6 +207,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
         _check_output(output, [data, *faces.data])
         from . import AgeBinner, BinnedAgeRegressor, VGG16Classifier
         from .augment import Jitter
+        from .schedules import OneCycle, StepDecay
 
         classifier = VGG16Classifier(
             weights=_value("weights", options["weights"]),
@@ -220,7 +221,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
             n_members=options["n_members"],
             loss=options["loss"],
             optimizer=options["optimizer"],
-            lr_schedule=options["lr_schedule"],
+            lr_schedule=OneCycle() if options["lr_schedule"] == "one_cycle" else StepDecay(),
             lr=options["lr"],
             weight_decay=options["weight_decay"],
             batch_size=options["batch_size"],

@@ -149,8 +149,6 @@ def needs_years(weights: Mapping[str, float]) -> bool:
 class Criterion:
     """A loss over a batch, and the distributions that a network's outputs stand for.
 
-    No torch module, since it has no parameters: accelerate would try to share them.
-
     Parameters
     ----------
     weights : dict of str to float

@@ -16,11 +16,13 @@ from .losses import Criterion, check_loss
 from .net import restore_net
 from .network import Part, build
 from .regressor import BinnedAgeRegressor
+from .schedules import OneCycle, StepDecay
 
 _SHAPE = ("backbone", "trainable", "hidden_layer_sizes", "dropout", "image_size")
+#: Classes that a parameter may be an instance of, by their names in a model file.
+_VALUES = {kind.__name__: kind for kind in (Jitter, OneCycle, StepDecay)}
 # What belongs to the machine or the training run, rather than to the model.
 _NOT_STORED = (
-    "accelerate",
     "callbacks",
     "checkpoint",
     "feature_cache",
@@ -50,9 +52,9 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     parameters = classifier.get_params(deep=False)
     if not isinstance(classifier.optimizer, str):
         parameters["optimizer"] = "sgd"  # a class cannot be stored, and training is over
-    for name in ("augment", "test_augment"):
-        if isinstance(parameters[name], Jitter):
-            parameters[name] = parameters[name].get_params()
+    for name, value in parameters.items():
+        if type(value).__name__ in _VALUES:
+            parameters[name] = {"class": type(value).__name__, **value.get_params()}
     if isinstance(classifier.class_weight, dict):  # JSON's keys are texts
         parameters["class_weight"] = list(classifier.class_weight.items())
     if isinstance(classifier.random_state, np.random.RandomState):
@@ -126,9 +128,10 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     options = dict(header["classifier"])
     if options["hidden_layer_sizes"] is not None:
         options["hidden_layer_sizes"] = tuple(options["hidden_layer_sizes"])
-    for name in ("augment", "test_augment"):
-        if isinstance(options[name], dict):
-            options[name] = Jitter(**options[name])
+    for name, value in options.items():
+        if isinstance(value, dict) and "class" in value:
+            value = dict(value)
+            options[name] = _VALUES[value.pop("class")](**value)
     if isinstance(options["class_weight"], list):
         options["class_weight"] = dict(options["class_weight"])
     classifier = VGG16Classifier(**options)

@@ -14,7 +14,7 @@ from .losses import Criterion
 from .targets import Targets
 
 
-class Rows(Dataset):
+class ActivationDataset(Dataset):
     """Some rows of the activations and their targets.
 
     Parameters
@@ -74,16 +74,14 @@ def restore_net(suffix: nn.Module, criterion: Criterion) -> SuffixNet:
     return net
 
 
-def make_net(
-    suffix: nn.Module, criterion: Criterion, kind: type[SuffixNet] = SuffixNet, **options: Any
-) -> SuffixNet:
-    """A net around `suffix` itself, of the given kind."""
+def make_net(suffix: nn.Module, criterion: Criterion, **options: Any) -> SuffixNet:
+    """A net around `suffix` itself."""
     defaults = {
         "iterator_train__shuffle": True,
         "iterator_train__collate_fn": _whole,
         "iterator_valid__collate_fn": _whole,
     }
-    return kind(
+    return SuffixNet(
         lambda: suffix,  # given the instance itself, skorch would train a copy
         criterion=lambda: criterion,
         predict_nonlinearity=criterion.probabilities,

@@ -8,6 +8,7 @@ from .augment import Jitter
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
 from .regressor import BinnedAgeRegressor
+from .schedules import StepDecay
 
 
 def dex(**parameters: Any) -> BinnedAgeRegressor:
@@ -66,8 +67,7 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
         "dropout": 0.5,
         "lr": 1e-3,
         "lr_ratio": 0.1,
-        "lr_step": 10,
-        "lr_gamma": 0.1,
+        "lr_schedule": StepDecay(step=10, gamma=0.1),
         "max_epochs": 30,
         "n_members": 20,
         "validation_fraction": 0.1,

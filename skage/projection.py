@@ -7,7 +7,6 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 
 from .cache import ActivationPool, Collected
 from .hardware import one_thread
-from .parallel import from_first
 from .store import FeatureStore
 
 _BLOCK = 512  # rows that are float32 at a time
@@ -71,7 +69,6 @@ def training_rows(
     n_components: int | None,
     device: torch.device,
     store: FeatureStore | None,
-    accelerator: Any,
 ) -> tuple[np.ndarray, np.ndarray, Projection | None]:
     """What a network trains on.
 
@@ -94,9 +91,6 @@ def training_rows(
     if n_components is None:
         return pool.array, np.stack([version.rows for version in versions], axis=1), None
     projection, compressed = compress(versions[0], is_training, n_components, device, store=store)
-    if accelerator is not None:
-        projection = from_first(accelerator, projection)
-        compressed = projection(versions[0], device)
     if len(versions) > 1:
         compressed = np.concatenate([compressed, *(projection(v, device) for v in versions[1:])])
     rows = np.arange(len(compressed)).reshape(len(versions), -1).T

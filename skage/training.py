@@ -7,8 +7,8 @@ import copy
 import inspect
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,13 @@ from .callbacks import (
     Schedule,
     StopIfDiverged,
     diverged,
-    one_cycle,
-    step,
 )
 from .checkpoint import Checkpoint
 from .hardware import one_thread
 from .losses import Criterion
-from .net import Rows, SuffixNet, make_net, restore_net
+from .net import ActivationDataset, SuffixNet, make_net, restore_net
 from .network import Part
-from .parallel import AcceleratedNet, SharedLoss
+from .schedules import OneCycle, StepDecay
 from .targets import Targets
 
 # Parameters of a suffix that one thread trains about as fast as two: fits side by
@@ -42,102 +40,116 @@ _SMALL = 1_000_000
 _PATIENCE = 5  # epochs without a better validation error, for early_stopping=True
 
 
-def train_suffix(
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained; see the parameters of `VGG16Classifier`."""
+
+    optimizer: str | type
+    lr: float
+    lr_ratio: float | Mapping[str, float]
+    weight_decay: float
+    momentum: float
+    batch_size: int
+    sampling: str
+    max_epochs: int
+    schedule: StepDecay | OneCycle | None
+    early_stopping: bool | int
+    precision: torch.dtype
+    device: torch.device
+    callbacks: Sequence[Any] = ()
+    verbose: int = 0
+
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """What decides the trained weights, but for the data; part of a checkpoint's name."""
+        left_out = ("callbacks", "verbose", "device")
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name not in left_out)
+
+
+@dataclass
+class TrainingData:
+    """What a network is trained on.
+
+    Parameters
+    ----------
+    activations : ndarray (n_rows, ...)
+    rows : ndarray (n, n_versions), int
+        Where in `activations` each image and its copies stand.
+    targets : Targets
+        Of the n images.
+    is_valid : ndarray (n,), bool
+        Which images are held out for validation; the others are trained on.
+    """
+
+    activations: np.ndarray
+    rows: np.ndarray
+    targets: Targets
+    is_valid: np.ndarray
+
+
+def train(
     suffix: Part,
-    activations: np.ndarray,
-    rows: np.ndarray,
-    targets: Targets,
-    is_valid: np.ndarray,
-    *,
+    data: TrainingData,
     criterion: Criterion,
-    optimizer: str | type,
-    lr: float,
-    lr_ratio: float | Mapping[str, float],
-    weight_decay: float,
-    momentum: float,
-    batch_size: int,
-    sampling: str,
-    max_epochs: int,
-    lr_schedule: str,
-    lr_step: int | None,
-    lr_gamma: float,
-    early_stopping: bool | int,
-    callbacks: list | None,
-    checkpoint: Path | None,
-    accelerator: Any,
-    device: torch.device,
-    precision: torch.dtype,
-    verbose: int,
+    config: TrainingConfig,
+    checkpoint: Path | None = None,
 ) -> SuffixNet:
     """Train `suffix` with skorch and return the net, fit for prediction only.
 
-    `rows` (n, n_versions) say where in `activations` the images and their copies stand,
-    `is_valid` (n,) which images are held out; the others are trained on. The optimizer's
-    state is dropped, the history kept.
+    The optimizer's state is dropped, the history kept. With a `checkpoint` file a
+    training that was interrupted continues from there.
     """
-    train = Rows(activations, rows[~is_valid], targets.take(~is_valid))
-    valid = Rows(activations, rows[is_valid, :1], targets.take(is_valid))
+    targets, is_valid = data.targets, data.is_valid
+    training = ActivationDataset(data.activations, data.rows[~is_valid], targets.take(~is_valid))
+    valid = ActivationDataset(data.activations, data.rows[is_valid, :1], targets.take(is_valid))
 
     own: list[tuple[str, Callback]] = []
     options: dict[str, Any] = {}
-    if sampling == "weighted":
+    if config.sampling == "weighted":
         options["iterator_train__sampler"] = WeightedRandomSampler(
-            train.targets.weight.tolist(), len(train)
+            training.targets.weight.tolist(), len(training)
         )
         options["iterator_train__shuffle"] = False
-        train.targets = replace(train.targets, weight=np.ones_like(train.targets.weight))
-    if accelerator is not None:
-        own.append(("shared_loss", SharedLoss(accelerator)))
-        # Unwrapped by skorch, the network could not take the best epoch's weights.
-        options |= {
-            "kind": AcceleratedNet,
-            "accelerator": accelerator,
-            "unwrap_after_train": False,
-        }
+        training.targets = replace(training.targets, weight=np.ones_like(training.targets.weight))
     own.append(("diverged", StopIfDiverged()))
     in_years = targets.ages is not None and criterion.values is not None
     if in_years and criterion.values is not None:
         values = criterion.values.double().numpy()
         own.append(("age_error", AgeError(values, criterion.probabilities)))
-    factor = None  # a scheduler among the user's callbacks may set the rates
-    if lr_schedule == "one_cycle":
-        factor = one_cycle(max_epochs)
-    elif lr_step is not None:
-        factor = step(lr_step, lr_gamma)
-    own.append(("schedule", Schedule(factor)))
+    own.append(("schedule", Schedule(config.schedule, config.max_epochs)))
     stopper = None
-    if early_stopping:
-        is_flag = isinstance(early_stopping, bool | np.bool_)
-        patience = _PATIENCE if is_flag else int(early_stopping)
+    if config.early_stopping:
+        is_flag = isinstance(config.early_stopping, bool | np.bool_)
+        patience = _PATIENCE if is_flag else int(config.early_stopping)
         monitor = "valid_mae" if in_years else "valid_loss"
         stopper = EarlyStopping(monitor, patience=patience, load_best=True, sink=noop)
         own.append(("early_stopping", stopper))
     if checkpoint is not None:
         own.append(("checkpoint", Checkpoint(checkpoint, stopper)))
-    if verbose == 1:
+    if config.verbose == 1:
         own.append(("bar", EpochBar()))
 
     net = make_net(
         suffix,
         criterion,
-        lr=lr,
-        max_epochs=max_epochs,
-        batch_size=batch_size,
+        lr=config.lr,
+        max_epochs=config.max_epochs,
+        batch_size=config.batch_size,
         train_split=predefined_split(valid) if len(valid) else None,
-        callbacks=[*own, *copy.deepcopy(list(callbacks or ()))],
-        callbacks__print_log__sink=print if verbose > 1 else noop,
-        device=str(device),
-        autocast=precision if precision != torch.float32 else None,
-        verbose=verbose,
+        callbacks=[*own, *copy.deepcopy(list(config.callbacks))],
+        callbacks__print_log__sink=print if config.verbose > 1 else noop,
+        device=str(config.device),
+        autocast=config.precision if config.precision != torch.float32 else None,
+        verbose=config.verbose,
         **options,
-        optimizer__param_groups=_param_groups(suffix, lr, lr_ratio),
-        **_optimizer(optimizer, weight_decay, momentum, device),
+        optimizer__param_groups=_param_groups(suffix, config.lr, config.lr_ratio),
+        **_optimizer_options(config),
     )
     n_parameters = sum(parameter.numel() for parameter in suffix.parameters())
     with _ctrl_c_raises(), one_thread(if_true=n_parameters <= _SMALL):
-        net.fit(train, None)
+        net.fit(training, None)
     # The last steps of all come after the last loss.
-    sample = net.evaluation_step(train.__getitems__(list(range(min(len(train), 32)))))
+    sample = net.evaluation_step(training.__getitems__(list(range(min(len(training), 32)))))
     if not sample.isfinite().all():
         raise diverged(net)
     trained = restore_net(suffix, criterion)
@@ -178,23 +190,23 @@ def _param_groups(
     return [(f"{layer}.*", {"lr": lr * rate}) for layer, rate in rates if rate != 1]
 
 
-def _optimizer(
-    optimizer: str | type, weight_decay: float, momentum: float, device: torch.device
-) -> dict[str, Any]:
+def _optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     """skorch's arguments for an optimizer: each takes momentum under its own name."""
     names = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    optimizer = config.optimizer
     kind: Any = names[optimizer] if isinstance(optimizer, str) else optimizer
     if not issubclass(kind, torch.optim.Optimizer):
-        raise ValueError(f"optimizer={kind!r} is no torch optimizer.")
+        raise ValueError(f"optimizer={kind!r} is not a torch optimizer class.")
     accepted = inspect.signature(kind).parameters
     options: dict[str, Any] = {"optimizer": kind}
-    if kind in names.values() and device.type in ("cpu", "cuda"):
+    if kind in names.values() and config.device.type in ("cpu", "cuda"):
         options["optimizer__fused"] = True  # one pass over the parameters a step, not eight
-    for name, value in (("weight_decay", weight_decay), ("momentum", momentum)):
+    for name in ("weight_decay", "momentum"):
+        value = getattr(config, name)
         if name in accepted:
             options[f"optimizer__{name}"] = value
         elif name == "momentum" and "betas" in accepted:
-            options["optimizer__betas"] = (momentum, 0.999)
+            options["optimizer__betas"] = (value, 0.999)
         elif value:
-            raise ValueError(f"{kind.__name__} takes no {name}; pass {name}=0.")
+            raise ValueError(f"{kind.__name__} takes no {name}. Pass {name}=0.")
     return options

@@ -22,7 +22,8 @@ from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, VGG16Classifier
 from skage.cache import FrozenPrefix
 from skage.classifier import _held_out
 from skage.images import ImageError
-from skage.net import Rows
+from skage.net import ActivationDataset
+from skage.schedules import OneCycle, StepDecay
 
 from .conftest import tiny_classifier, tiny_model
 
@@ -76,9 +77,9 @@ def test_learning_rate_is_divided_by_ten_after_epoch_ten_not_before(faces, label
     classifier = tiny_classifier(max_epochs=21, lr=1e-3).fit(faces.data, labels)
     rates = [row["lr"] for row in classifier.history_]
     assert rates == pytest.approx([1e-3] * 10 + [1e-4] * 10 + [1e-5])
-    constant = tiny_classifier(max_epochs=3, lr_step=None).fit(faces.data, labels)
+    constant = tiny_classifier(max_epochs=3, lr_schedule="constant").fit(faces.data, labels)
     assert [row["lr"] for row in constant.history_] == pytest.approx([1e-3] * 3)
-    own = tiny_classifier(max_epochs=3, lr_step=1, lr_gamma=0.5).fit(faces.data, labels)
+    own = tiny_classifier(max_epochs=3, lr_schedule=StepDecay(1, 0.5)).fit(faces.data, labels)
     assert [row["lr"] for row in own.history_] == pytest.approx([1e-3, 5e-4, 2.5e-4])
 
 
@@ -172,14 +173,14 @@ def test_balanced_ages_need_ages(faces, labels):
 
 def test_weighted_sampling_draws_by_weight(faces, labels, monkeypatch):
     drawn = []
-    original = Rows.__getitems__
+    original = ActivationDataset.__getitems__
 
     def noting(self, selection):
         batch = original(self, selection)
         drawn.append(batch[1])
         return batch
 
-    monkeypatch.setattr(Rows, "__getitems__", noting)
+    monkeypatch.setattr(ActivationDataset, "__getitems__", noting)
     weight = np.where(labels == "old", 9.0, 1.0)
     options = {"sampling": "weighted", "max_epochs": 20, "validation_fraction": 0.0}
     tiny_classifier(**options).fit(faces.data, labels, weight)
@@ -187,11 +188,6 @@ def test_weighted_sampling_draws_by_weight(faces, labels, monkeypatch):
     expected = weight[labels == "old"].sum() / weight.sum()
     assert (codes == 0).mean() == pytest.approx(expected, abs=0.05)
     assert all((batch["weight"] == 1).all() for batch in drawn)
-
-
-def test_sampling_by_weight_cannot_be_shared(faces, labels):
-    with pytest.raises(ValueError, match=r"accelerate=True .* sampling='shuffle'"):
-        tiny_classifier(accelerate=True, sampling="weighted").fit(faces.data, labels)
 
 
 def test_the_learning_rate_of_one_cycle_rises_and_falls(faces, labels):
@@ -203,7 +199,7 @@ def test_the_learning_rate_of_one_cycle_rises_and_falls(faces, labels):
                 seen.append(net.optimizer_.param_groups[-1]["lr"])
 
     options = {"batch_size": 4, "max_epochs": 5, "validation_fraction": 0.0, "lr": 1e-3}
-    classifier = tiny_classifier(lr_schedule="one_cycle", callbacks=[Watch()], **options)
+    classifier = tiny_classifier(lr_schedule=OneCycle(), callbacks=[Watch()], **options)
     classifier.fit(faces.data, labels)
     assert len(seen) == 50
     assert seen[0] == pytest.approx(4e-5)
@@ -239,7 +235,7 @@ def test_the_history_has_the_learning_rate_of_the_output_layer(faces, labels):
 
 def test_a_scheduler_of_ones_own_sets_the_learning_rate(faces, labels):
     halve = LRScheduler("StepLR", step_size=1, gamma=0.5)
-    options = {"lr_step": None, "callbacks": [halve], "max_epochs": 3, "lr": 1e-3}
+    options = {"lr_schedule": "constant", "callbacks": [halve], "max_epochs": 3, "lr": 1e-3}
     history = tiny_classifier(**options).fit(faces.data, labels).history_
     assert [row["lr"] for row in history] == pytest.approx([1e-3, 5e-4, 2.5e-4])
 
@@ -295,7 +291,7 @@ def test_optimizers_take_all_their_parameters(faces, labels, optimizer):
 
 
 def test_an_optimizer_without_weight_decay_says_so(faces, labels):
-    with pytest.raises(ValueError, match="Rprop takes no weight_decay; pass weight_decay=0"):
+    with pytest.raises(ValueError, match=r"Rprop takes no weight_decay\. Pass weight_decay=0"):
         tiny_classifier(optimizer=torch.optim.Rprop, momentum=0).fit(faces.data, labels)
 
 
@@ -614,9 +610,9 @@ def test_a_model_of_an_absent_device_predicts_on_the_cpu(faces, fitted):
         ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes=\(0,\)"),
         ({"trainable": "head"}, r"leave the fresh hidden_layer_sizes=\(16,\) untrained"),
         ({"early_stopping": True, "validation_fraction": 0}, "needs a validation_fraction"),
-        ({"optimizer": dict}, "is no torch optimizer"),
+        ({"optimizer": dict}, "is not a torch optimizer"),
         ({"device": "meta"}, "device='meta' is not available"),
-        ({"optimizer": torch.optim.Adagrad}, "Adagrad takes no momentum; pass momentum=0"),
+        ({"optimizer": torch.optim.Adagrad}, "Adagrad takes no momentum. Pass momentum=0"),
         ({"n_components": 0}, "'n_components' parameter"),
         ({"n_components": 37}, r"n_components=37 is more than there are training images \(36\)"),
         ({"n_components": 8, "trainable": "block5"}, "is for dense layers alone, but trainable="),
@@ -646,9 +642,20 @@ def test_defaults_are_the_papers():
     parameters = VGG16Classifier().get_params()
     expected = {
         "weights": "imagenet", "momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.5,
-        "lr_step": 10, "lr_gamma": 0.1, "image_size": 224, "optimizer": "sgd",
+        "lr_schedule": None, "image_size": 224, "optimizer": "sgd",
     }  # fmt: skip
     assert parameters | expected == parameters
+    assert StepDecay().get_params() == {"step": 10, "gamma": 0.1}
+
+
+def test_parameters_of_the_default_schedule_can_be_searched(faces, labels):
+    classifier = tiny_classifier().set_params(lr_schedule__step=1)
+    assert classifier.lr_schedule.get_params() == {"step": 1, "gamma": 0.1}
+    rates = [row["lr"] for row in classifier.fit(faces.data, labels).history_]
+    assert rates == pytest.approx([1e-3, 1e-4])
+    for schedule in (StepDecay(step=0), OneCycle(warmup=1.0)):
+        with pytest.raises(ValueError, match=f"of {type(schedule).__name__} must be"):
+            tiny_classifier(lr_schedule=schedule).fit(faces.data, labels)
 
 
 def test_unreadable_images_are_refused_before_the_work(paths, tmp_path, monkeypatch):

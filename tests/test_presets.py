@@ -13,13 +13,12 @@ def test_dex_is_the_recipe_of_the_paper():
         "momentum": 0.9,
         "weight_decay": 5e-4,
         "dropout": 0.5,
-        "lr_step": 10,
-        "lr_gamma": 0.1,
         "n_members": 20,
         "validation_fraction": 0.1,
     }
     found = classifier.get_params(deep=False)
     assert {name: found[name] for name in expected} == expected
+    assert classifier.lr_schedule.get_params() == {"step": 10, "gamma": 0.1}
     assert classifier.crop * 256 == 224
     assert classifier.augment.n_copies == 10
     assert classifier.lr * classifier.lr_ratio == pytest.approx(1e-4)

@@ -36,6 +36,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 from skage.augment import Jitter
+from skage.schedules import OneCycle, StepDecay
 
 N_BINS = (10, 20, 50, 101)
 GRID = {
@@ -101,7 +102,7 @@ def deep_model(weights: str, cache: Path, scratch: Path) -> BinnedAgeRegressor:
         loss={"cross_entropy": 1, "expectation_l1": 0.1},
         optimizer="adamw",
         lr=5e-4,
-        lr_schedule="one_cycle",
+        lr_schedule=OneCycle(),
         weight_decay=0.05,
         max_epochs=10,
         validation_fraction=0,
@@ -133,8 +134,7 @@ AS_DEX = {
     "classifier__optimizer": "sgd",
     "classifier__lr": 1e-3,
     "classifier__lr_ratio": 0.1,
-    "classifier__lr_schedule": "step",
-    "classifier__lr_step": 4,
+    "classifier__lr_schedule": StepDecay(step=4),
     "classifier__weight_decay": 5e-4,
 }
 SOFT = target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)

@@ -36,7 +36,7 @@ from unittest import mock
 
 import numpy as np
 from memory import anonymous_memory, peak_memory
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
 from skage.cache import FrozenPrefix
@@ -359,13 +359,13 @@ def transparency(make: Maker) -> Sample:
 
 @family
 def wide(make: Maker) -> Sample:
-    """More than 8 bits: whole numbers and floats, some of them not finite."""
+    """More than 8 bits: whole numbers and floats, some not finite or of no known range."""
     values = np.asarray(make.picture().convert("L")) / np.float32(255)
     holes = values.copy()
     holes[3, 4] = make.pick((np.nan, np.inf, -np.inf))
-    floats = [values, values * 255, values * 65_535, values - 0.5, np.zeros_like(values)]
-    ways = [(array, True) for array in floats]
-    ways += [((values * 1e9).astype(np.int32), True), ((-values * 1e9).astype(np.int32), True)]
+    floats = [values, values * 255, values * 65_535, values * 1.0001, np.zeros_like(values)]
+    ways = [(array, True) for array in floats] + [(values - 0.5, False)]
+    ways += [((values * 1e9).astype(np.int32), False), ((-values * 1e9).astype(np.int32), False)]
     ways += [((values * 65_535).astype(kind), True) for kind in (np.uint16, ">u2")]
     array, fate = make.pick([*ways, (holes, False), (holes, False)])
     return Sample(make.write(".tif", encode(Image.fromarray(array), format="TIFF")), fate)
@@ -378,6 +378,20 @@ def cmyk(make: Maker) -> Sample:
     start = data.index(b"\xff\xee")  # Adobe's mark, which says that the inks are inverted
     bare = data[:start] + data[start + 16 :]
     return Sample(make.write(".jpg", make.pick((data, bare))), True)
+
+
+@family
+def colour_profiles(make: Maker) -> Sample:
+    """sRGB, one whose red is another's green, and broken ones, which spoil no picture."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = srgb
+    for old, new in ((b"rXYZ", b"xXYZ"), (b"gXYZ", b"rXYZ"), (b"xXYZ", b"gXYZ")):
+        other = other.replace(old, new)
+    cut, grey = srgb[: make.rng.integers(len(srgb))], srgb.replace(b"RGB ", b"GRAY")
+    profiles = (srgb, other, cut, grey, flip_bits(make, srgb), flip_bits(make, other), b"", b"\0")
+    end, options = PHOTOGRAPHS[make.pick(["JPEG", "PNG", "WebP", "TIFF"])]
+    image = make.picture().convert(make.pick(["L", "RGB"]))
+    return Sample(make.write(end, encode(image, icc_profile=make.pick(profiles), **options)), True)
 
 
 @family
