@@ -640,6 +640,14 @@ def test_a_table_is_read_whatever_separates_it(delimiter, tmp_path):
     assert faces.target.tolist() == [30, 40]
 
 
+def test_ages_between_semicolons_may_have_decimal_commas(tmp_path):
+    lay(tmp_path, "a,5.jpg", "b.jpg")
+    write(tmp_path, "faces.csv", "path;age;std\na,5.jpg;31,5;2\nb.jpg;40.25;1,75\n")
+    faces = load_table(tmp_path / "faces.csv", age_std="std")
+    assert faces.target.tolist() == [31.5, 40.25]
+    assert faces.target_std.tolist() == [2, 1.75]
+
+
 def test_a_header_may_have_blanks_and_lines(tmp_path):
     lay(tmp_path, "a.jpg")
     write(tmp_path, "faces.csv", '\n path , age,"a\nnote"\na.jpg, 30,x\n')

@@ -114,7 +114,7 @@ def load_lap(folder):
     Raises
     ------
     ValueError
-        If the folder does not exist, holds no such table, or one is no such table.
+        If the folder does not exist, holds no such table, or one is something else.
     """
     root = check_folder(folder)
     images: dict[str, list[Path]] = {}

@@ -328,7 +328,7 @@ def _scene(
 
 
 def _clutter(pen: ImageDraw.ImageDraw, side: int, rng: np.random.RandomState) -> None:
-    """Things that are no faces."""
+    """Things that are not faces."""
     for _ in range(rng.randint(6, 14)):
         x, y, w, h = rng.uniform(-0.1, 1, 2).tolist() + rng.uniform(0.05, 0.5, 2).tolist()
         colour = _hsv(rng.uniform(), rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.95))

@@ -21,6 +21,7 @@ _PARAMETERS = {
     "person": "group=",
     "age_std": "age_std=",
 }
+_DECIMAL_COMMA = r"^\s*(-?\d+),(\d+)\s*$"
 # Leading zeros, or more digits than a float holds.
 _CODE = r"[-+]?(?:0\d|\d{16})"
 
@@ -33,7 +34,7 @@ def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_erro
     ----------
     csv : path
         A CSV in UTF-8 with a header, separated by commas, semicolons or tabs; by
-        which of them, its header tells.
+        which of them, its header tells. With semicolons, ages may have decimal commas.
 
     path : str, default="path"
         The column of the images' paths, relative to the CSV's folder. Blanks around
@@ -114,6 +115,9 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
         dtype=object,
     )
     columns = {name: frame[column] for name, column in wanted.items()}
+    if delimiter == ";":  # spreadsheets write so where the comma is the decimal point
+        for name in columns.keys() & {"age", "age_std"}:
+            columns[name] = columns[name].str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
     rows = Rows(frame.assign(**columns), strict=str(file) if on_error == "raise" else None)
     too_long = [any(cell.strip() for cell in row[n_columns:]) for _, row in found]
     rows.drop(
