@@ -226,8 +226,8 @@ def check_images(X: Any) -> Any:
             )
         elif X.dtype.kind in "OUS":
             raise ValueError(
-                f"X is an array of shape {X.shape} and dtype {X.dtype}; paths are expected as (n,). "
-                "Pass one column of it, such as X[:, 0]."
+                f"X is an array of shape {X.shape} and dtype {X.dtype}; paths are expected as "
+                "(n,). Pass one column of it, such as X[:, 0]."
             )
         elif (
             X.ndim not in (3, 4)
@@ -247,7 +247,7 @@ def check_images(X: Any) -> Any:
             way_out = " Pass list(X.values())."
         elif isinstance(X, Set):
             way_out = " Pass a list, whose order is that of the ages."
-        elif isinstance(X, Iterable):
+        elif isinstance(X, Iterable) or hasattr(X, "__getitem__"):
             way_out = " Pass list(X)."
         raise ValueError(f"X must be a sequence of images, got {type(X).__name__}.{way_out}")
     if len(X) == 0:

@@ -121,14 +121,18 @@ def _is_negative_tiff(image: TiffImageFile) -> bool:
         If Pillow reads such a file wrongly, or the file does not say what it means.
     """
     tags, names = image.tag_v2, ExifTags.Base
-    meaning = tags.get(names.PhotometricInterpretation)
+    meaning, bits = tags.get(names.PhotometricInterpretation), tags.get(names.BitsPerSample, (1,))
     compression = image.info.get("compression")
     if meaning is None and image.mode in ("L", "I;16", "F") and compression != "tiff_jpeg":
         raise _unclear("it does not say whether 0 is black or white")
-    if 2 in tags.get(names.SampleFormat, ()) and min(tags.get(names.BitsPerSample, (1,))) < 32:
+    if 2 in tags.get(names.SampleFormat, ()) and min(bits) < 32:
         raise _unclear("it has signed integers, and what is black is not known")
     if compression != "raw" and tags.prefix == b"MM" and image.mode in ("I", "F"):
         raise _unclear("Pillow reads compressed, big-endian values of 32 bits wrongly")
+    # Of planes one by one it unpacks the bits as if 0 were black and 8 bits a value.
+    one_by_one = compression == "raw" and tags.get(names.PlanarConfiguration) == 2
+    if one_by_one and not (set(bits) == {8} and meaning in (1, 2, 3, 5)):
+        raise _unclear("Pillow reads uncompressed planes of such values wrongly")
     if image.mode == "YCbCr" and tuple(tags.get(names.YCbCrSubSampling, (2, 2))) != (1, 1):
         raise _unclear("Pillow reads uncompressed, subsampled YCbCr wrongly")
     if image.mode in ("P", "PA") and 0 < max(tags.get(names.ColorMap, (0,))) < 256:

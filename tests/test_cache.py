@@ -100,6 +100,20 @@ def test_unreadable_images_raise_or_are_reported(paths, prefix):
     assert "missing.jpg" in str(found.errors[0])
 
 
+def test_tensors_that_numpy_refuses_are_left_out_or_named(faces, prefix):
+    good = torch.from_numpy(faces.data[0] / 255)
+    X = [good, good.bfloat16(), good.clone().requires_grad_()]
+    found = cache.collect_activations(X, prefix, on_error="skip")
+    assert found.positions.tolist() == [0]
+    assert [error.position for error in found.errors] == [1, 2]
+    with pytest.raises(ImageError) as caught:
+        cache.collect_activations(X, prefix)
+    first, *others = str(caught.value).split("\n")
+    assert first == f"2 images cannot be read. {images.SKIP_HINT}"
+    assert ["Tensor (item 1) " in others[0], "Tensor (item 2) " in others[1]] == [True, True]
+    assert images.SKIP_HINT not in caught.value.message + "".join(others)
+
+
 def test_a_broken_image_twice_is_two_errors(prefix, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     X = [str(tmp_path / "broken.jpg")] * 2

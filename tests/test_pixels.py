@@ -16,24 +16,26 @@ from skage.pixels import to_rgb
 GREY = np.linspace(0, 255, 120).round().astype(np.uint8).reshape(12, 10)
 LEVELS = GREY.astype(np.uint16) * 257  # the same in 16 bits
 COLOURS = np.stack([GREY, GREY[::-1], np.roll(GREY, 3, 1)], -1)
-BITS, COMPRESSION, MEANING, SAMPLES, PALETTE, FORMAT, SUBSAMPLING = (
-    258,
-    259,
-    262,
-    277,
-    320,
-    339,
-    530,
-)
+TAGS = {
+    "bits": 258,
+    "compression": 259,
+    "meaning": 262,
+    "samples": 277,
+    "planes": 284,
+    "palette": 320,
+    "format": 339,
+    "subsampling": 530,
+}
 
 
 def tiff(body, bits, meaning=1, big=False, **tags):
-    """One strip of 10 x 12 pixels; other tags by name or number."""
+    """One strip of 10 x 12 pixels, with these tags."""
     order = ">" if big else "<"
-    entries = {256: [10], 257: [12], BITS: bits, COMPRESSION: [1], SAMPLES: [len(bits)], 278: [12]}
-    entries |= {MEANING: [meaning]} if meaning is not None else {}
-    entries |= {globals()[name.upper()]: value for name, value in tags.items()}
-    entries |= {273: None, 279: [len(body)]}
+    tags = {"bits": bits, "compression": [1], "samples": [len(bits)]} | tags
+    if meaning is not None:
+        tags["meaning"] = [meaning]
+    entries = {256: [10], 257: [12], 273: None, 278: [12], 279: [len(body)]}
+    entries |= {TAGS[name]: values for name, values in tags.items()}
     start = 8 + 2 + 12 * len(entries) + 4
     table, pool = b"", b""
     long = sum(2 * len(v) for v in entries.values() if v is not None and len(v) > 2)
@@ -155,6 +157,8 @@ def test_a_tiff_of_12_bits_is_as_bright_as_one_of_8():
         ),
         (tiff(bytes(999), [8, 8, 8], 6, subsampling=[2, 2]), "subsampled YCbCr"),
         (tiff(bytes(999), [8, 8, 8], 6), "subsampled YCbCr"),
+        (tiff(GREY.tobytes(), [8], 0, planes=[2]), "uncompressed planes"),
+        (tiff(GREY.tobytes(), [8], planes=[2]), None),
         (tiff(COLOURS.tobytes(), [8, 8, 8], 6, subsampling=[1, 1]), None),
         (tiff(GREY.tobytes(), [8], 3, palette=[*range(256)] * 3), "its palette has 8 bits"),
         (tiff(GREY.tobytes(), [8], 3, palette=[257 * i for i in range(256)] * 3), None),
