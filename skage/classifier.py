@@ -206,6 +206,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         The first of them.
     prefix_ : torch.nn.Module or None
         The frozen layers, on the CPU.
+    held_out_ : list of n_members ndarray
+        Positions in X of the images that each network was validated on; not in
+        model files.
     history_ : list of dict
         An entry an epoch: epoch, train_loss, valid_loss, lr (the last, of the
         output layer), dur (seconds), within BinnedAgeRegressor valid_mae in
@@ -391,7 +394,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             targets = labels.targets_of(versions[0].positions)
             self._check_early_stopping(len(targets))
             saved = FitFiles(self.checkpoint)
-            nets = []
+            nets, held_out = [], []
             for member in range(self.n_members):
                 if member:
                     suffix = self._build(n_outputs, labels.bin_values, random_state)[1]
@@ -421,10 +424,12 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 for array in (versions[0].array, activations):
                     let_go(array)
                 nets.append(net)
+                held_out.append(versions[0].positions[is_valid])
             saved.remove()
         self.classes_ = labels.classes
         self.prefix_ = prefix
         self.nets_ = nets
+        self.held_out_ = held_out
         self.history_ = [
             ({"member": member} if self.n_members > 1 else {})
             | {k: v for k, v in row.items() if k != "batches"}

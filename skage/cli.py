@@ -592,10 +592,14 @@ def _echo_validation(classifier: Any, ages: Any) -> None:
     found = [row["valid_mae"] for row in last if "valid_mae" in row]
     if not found:
         return
-    constant = float(np.abs(ages - np.median(ages)).mean())
+    constants = [
+        np.abs(ages[rows] - np.median(np.delete(ages, rows))).mean()
+        for rows in classifier.held_out_
+    ]
+    n_images = _count(len(classifier.held_out_[0]), "image")
     click.echo(
-        f"  MAE, on the tenth of the images that was held out  {np.mean(found):6.2f} years\n"
-        f"  MAE of always saying the median age, on all        {constant:6.2f} years"
+        f"  MAE on {n_images} held out of training      {np.mean(found):6.2f} years\n"
+        f"  MAE there of always saying the median age  {np.mean(constants):6.2f} years"
     )
 
 

@@ -76,7 +76,7 @@ def restore_net(suffix: nn.Module, criterion: Criterion) -> SuffixNet:
 
 def make_net(suffix: nn.Module, criterion: Criterion, **options: Any) -> SuffixNet:
     """A net around `suffix` itself."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "iterator_train__shuffle": True,
         "iterator_train__collate_fn": _whole,
         "iterator_valid__collate_fn": _whole,

@@ -134,7 +134,7 @@ def compress(
     if n_components > min(n_training, n_features):
         raise ValueError(
             f"n_components={n_components} is more than there are training images ({n_training}) "
-            f"or activations an image ({n_features}). Lower it, or pass None."
+            f"or activations an image ({n_features}). Pass a lower n_components, or None."
         )
     hasher = hashlib.blake2b(b"projection %d %d" % (_VERSION, n_components), digest_size=20)
     hasher.update(b"".join(images.keys) + np.packbits(is_training).tobytes())
