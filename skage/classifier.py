@@ -553,11 +553,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
     def _check_preparation(self, images):
         trained_on, given = self.preparation_, _preparation(images)
         if trained_on is not None and given != trained_on:
-            names = {"": "uncropped images", None: "images cropped in several ways"}
+            names = {"": "images as they are", None: "images cropped in several ways"}
             warnings.warn(
-                f"This model was trained on {names.get(trained_on, trained_on)} and is to predict "
-                f"{names.get(given, given)}: its ages may be wrong. Crop in the same way as for "
-                "fit.",
+                f"The images to predict are not cropped as those of fit were, so that ages may be "
+                f"wrong. Fit: {names.get(trained_on, trained_on)}. Now: "
+                f"{names.get(given, given)}. Crop in the same way.",
                 stacklevel=4,
             )
 

@@ -491,7 +491,6 @@ def _in_shell(message: str) -> str:
     def ordered(match: re.Match) -> str:
         return f"{{{', '.join(sorted(match[1].split(', ')))}}}"
 
-    message = re.sub(r" \(in the shell [^)]*\)", "", message)
     message = re.sub(r"The '(\w+)' parameter of \w+(?= must)", name, message)
     message = re.sub(r"(?<=among )\{([^{}]*)\}", ordered, message)  # scikit-learn's order varies
     message = re.sub(rf"(\w+)=({_WRITTEN}) or None\b", r"\1=\2 or \1=None", message)

@@ -47,7 +47,7 @@ _YUNET_SHA256 = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f
 _YUNET_SCORE = 0.6
 _HAAR_NEIGHBOURS = 4
 _SIDE = 640  # pixels; faces are looked for in images made so small
-_VERSION = 1  # of the procedure: another one, other crops
+_VERSION = 2  # of the procedure: another one, other crops
 _SMALLEST = 64  # pixels; in less YuNet sees what is not there
 _MAX_REMEMBERED = 250_000  # images, some 250 bytes each
 
@@ -362,12 +362,13 @@ class FaceCrop(DerivedImage):
         detector, how = self._finder.detector, self._how
         if not isinstance(detector, str):
             detector = getattr(detector, "__name__", type(detector).__name__)
-        told = [f"detector={detector!r}", f"margin={how.margin}", f"keep_aspect={how.keep_aspect}"]
+        shape = "kept in proportion" if how.keep_aspect else "squeezed to a square"
+        told = [f"found by {detector}", f"cut out with a margin of {how.margin:g}", shape]
         if self._finder.angles != (0.0,):
-            told.append(f"angles={self._finder.angles}")
-        if how.select != "strongest":
-            told.append(f"select={how.select!r}")
-        return f"FaceCropper({', '.join(told)})"
+            is_dex = self._finder.angles == tuple(map(float, DEX_ANGLES))
+            angles = "the angles of DEX" if is_dex else f"angles of {self._finder.angles}"
+            told.append(f"turned upright by {angles}")
+        return f"the {how.select} face of each photograph, {', '.join(told)}"
 
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
         faces, image = self._finder(digest, decode, name)

@@ -33,6 +33,15 @@ R = TypeVar("R")
 # object may stand twice in X and so be met by two threads.
 _pil_lock = threading.Lock()
 
+
+def _after_fork() -> None:
+    global _pil_lock
+    _pil_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 # Pillow has another program draw these, or opens what they hold, of any format,
 # before its size is known; or (FITS) it takes long over a few bytes; or it knows
 # their first bytes only (BUFR, GRIB, HDF5, MPEG), or takes black for white (XBM).
@@ -111,6 +120,11 @@ class DerivedImage(ABC):
         """Whom or what it shows, if the source tells; see `skage.grouped`."""
         known = isinstance(self.source, FacePath | DerivedImage)
         return self.source.group if known else None
+
+    @property
+    def preparation(self) -> str:
+        """How it shows its source, in words that a model compares between fit and predict."""
+        return ""
 
     @abstractmethod
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:

@@ -720,11 +720,13 @@ def test_images_cropped_otherwise_than_in_training_are_told_of(faces):
 
     model = tiny_model(4, max_epochs=1).fit(crops(0.4), faces.target)
     model.predict(crops(0.4))
-    with pytest.warns(UserWarning, match=r"trained on FaceCropper\(.*margin=0.4.*margin=0.1"):
+    with pytest.warns(
+        UserWarning, match=r"Fit: the strongest face .*margin of 0\.4.*Now: .*margin of 0\.1"
+    ):
         model.predict(crops(0.1))
-    with pytest.warns(UserWarning, match=r"is to predict uncropped images"):
+    with pytest.warns(UserWarning, match=r"Now: images as they are"):
         model.predict(faces.data)
-    with pytest.warns(UserWarning, match=r"trained on uncropped images and is to predict FaceC"):
+    with pytest.warns(UserWarning, match=r"Fit: images as they are\. Now: the strongest"):
         tiny_model(4, max_epochs=1).fit(faces.data, faces.target).predict(crops(0.4))
     mixed = [*crops(0.4)[:20], *faces.data[20:]]
     tiny_model(4, max_epochs=1).fit(mixed, faces.target).predict(faces.data)

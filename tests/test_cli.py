@@ -545,7 +545,7 @@ def test_progress_can_be_asked_for_without_a_terminal(table, tmp_path, model, op
             "The 'trainable' parameter of VGG16Classifier must be a str among {'head', 'all'}.",
             "--trainable must be a str among {'all', 'head'}.",
         ),
-        ("with path= (in the shell --path-column).", "with --path-column."),
+        ("with path=.", "with --path-column."),
         # Neither English words, nor what is unknown here, nor names of files.
         ("None of the weights; device='cpu'.", "None of the weights; device='cpu'."),
         ("/n_bins=3/feature_cache/lr.jpg 'on_error'", "/n_bins=3/feature_cache/lr.jpg 'on_error'"),

@@ -16,8 +16,8 @@ from ._rows import Rows, key, keys, to_bunch
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _PARAMETERS = {
-    "path": "path= (in the shell --path-column)",
-    "age": "age= (in the shell --age-column)",
+    "path": "path=",
+    "age": "age=",
     "person": "group=",
     "age_std": "age_std=",
 }
