@@ -238,7 +238,7 @@ def test_crops_of_other_settings_are_other_images(paths, tmp_path):
     model.fit(wide, ages)
     tight = FaceCropper(size=32, margin=0).transform(paths)
     fresh = tiny_model(3).fit(wide, ages)
-    other = r"trained on .*margin=2\.0.* and is to predict .*margin=0\.0"
+    other = r"Fit: .*margin of 2,.* Now: .*margin of 0,"
     with pytest.warns(UserWarning, match=other):
         assert (model.predict(tight) == fresh.predict(tight)).all()
 
@@ -247,7 +247,7 @@ def test_a_changed_callable_is_not_taken_for_the_old_one(tmp_path):
     image = scene((5, 5, 30, 30))
     model = tiny_model(2, feature_cache=tmp_path).fit([image, image.T.copy().T[::-1]], [10, 50])
     boxes = (0, 0, 60, 40, 1.0), (30, 0, 30, 40, 1.0)
-    with pytest.warns(UserWarning, match="trained on uncropped images"):
+    with pytest.warns(UserWarning, match="Fit: images as they are"):
         ages = [
             model.predict(FaceCropper(lambda pixels, b=box: [b], margin=0).transform([image]))[0]
             for box in boxes

@@ -664,8 +664,7 @@ def test_a_table_of_other_columns_says_which_and_how_to_name_them(tmp_path):
     with pytest.raises(
         ValueError,
         match=r"faces.csv has no column 'path' or 'age'; its columns are 'file', 'years', "
-        r"separated by semicolons\. Name the right one with path= "
-        r"and age= ",
+        r"separated by semicolons\. Name the right one with path= and age=\.",
     ):
         load_table(tmp_path / "faces.csv")
     with pytest.raises(ValueError, match=r"no column 'who'.* Name the right one with group=\."):
