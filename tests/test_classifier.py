@@ -720,9 +720,7 @@ def test_images_cropped_otherwise_than_in_training_are_told_of(faces):
 
     model = tiny_model(4, max_epochs=1).fit(crops(0.4), faces.target)
     model.predict(crops(0.4))
-    with pytest.warns(
-        UserWarning, match=r"Fit: .*margin of 0\.4.*Now: .*margin of 0\.1"
-    ):
+    with pytest.warns(UserWarning, match=r"Fit: .*margin of 0\.4.*Now: .*margin of 0\.1"):
         model.predict(crops(0.1))
     with pytest.warns(UserWarning, match=r"Now: images as they are"):
         model.predict(faces.data)
