@@ -8,12 +8,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, displays, metrics, presets, splits
+    from . import augment, datasets, displays, images, losses, metrics, presets, schedules, splits
+    from ._memory import clear_memory
+    from ._models.dex import load_dex
+    from ._models.skagefile import load
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
-    from .dex import load_dex
     from .faces import FaceCropper
-    from .modelfile import load
     from .regressor import BinnedAgeRegressor
 
 __version__ = "0.1.0"
@@ -22,12 +23,17 @@ __all__ = [
     "BinnedAgeRegressor",
     "FaceCropper",
     "VGG16Classifier",
+    "augment",
+    "clear_memory",
     "datasets",
     "displays",
+    "images",
     "load",
     "load_dex",
+    "losses",
     "metrics",
     "presets",
+    "schedules",
     "splits",
 ]
 
@@ -41,8 +47,9 @@ _HOME = {
     "BinnedAgeRegressor": "regressor",
     "FaceCropper": "faces",
     "VGG16Classifier": "classifier",
-    "load": "modelfile",
-    "load_dex": "dex",
+    "clear_memory": "_memory",
+    "load": "_models.skagefile",
+    "load_dex": "_models.dex",
 }
 
 

@@ -1,5 +1,5 @@
 """``python -m skage``."""
 
-from .cli import main
+from ._app.cli import main
 
 main(prog_name="python -m skage")

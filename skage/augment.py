@@ -12,10 +12,9 @@ from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from .geometry import cut_out
-from .images import DerivedImage
-
-_VERSION = 1  # of how copies are made: another one, other images
+from ._images.geometry import cut_out
+from ._images.reading import DerivedImage
+from ._keys import jitter_recipe
 
 
 class Jitter(BaseEstimator):
@@ -112,7 +111,7 @@ class JitteredImage(DerivedImage):
 
     @property
     def recipe(self) -> bytes:
-        return repr((_VERSION, self.settings)).encode()
+        return jitter_recipe(self.settings)
 
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
         how = self.settings

@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .checks import OLDEST, check_ages, check_weights
-from .partition import balanced_cuts
+from ._checks import OLDEST, check_ages, check_weights
+from ._partition import balanced_cuts
 
 
 class AgeBinner(TransformerMixin, BaseEstimator):

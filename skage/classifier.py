@@ -15,25 +15,22 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ._activations.collect import collect_activations, iter_activations
+from ._activations.frozen import FrozenPrefix
+from ._activations.pool import ActivationPool, release_pages, shared_pool
+from ._activations.projection import training_rows
+from ._files.store import open_store
+from ._hardware import mend_forked_process, resolve_device, resolve_precision
+from ._images.reading import ImageError, check_images, image_tags, summarise
+from ._memory import fit_lock
+from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, build
+from ._training.checkpoint import FitFiles
+from ._training.criterion import Criterion
+from ._training.targets import check_labels
+from ._training.train import TrainingConfig, TrainingData, train
 from .augment import Jitter, views
-from .cache import (
-    ActivationPool,
-    FrozenPrefix,
-    collect_activations,
-    iter_activations,
-    let_go,
-    shared_pool,
-)
-from .checkpoint import FitFiles
-from .hardware import mend_forked_process, resolve_device, resolve_precision, turn_to_fit
-from .images import ImageError, check_images, image_tags, summarise
-from .losses import Criterion, check_loss, needs_years
-from .network import BACKBONES, BLOCKS, TRAINABLE, build
-from .projection import training_rows
+from .losses import check_loss, needs_years
 from .schedules import OneCycle, StepDecay
-from .store import open_store
-from .targets import check_labels
-from .training import TrainingConfig, TrainingData, train
 
 
 class VGG16Classifier(ClassifierMixin, BaseEstimator):
@@ -382,7 +379,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         n_outputs = len(labels.classes) if criterion.regression is None else 1
 
         with (
-            turn_to_fit(),
+            fit_lock,
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             _deterministic(),
             self._open_store() as store,
@@ -420,9 +417,9 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 net = train(suffix, data, criterion, config, checkpoint=file)
                 if projection is not None:
                     projection.fold_into(net.module_.classifier)
-                    let_go(projection.components)
+                    release_pages(projection.components)
                 for array in (versions[0].array, activations):
-                    let_go(array)
+                    release_pages(array)
                 nets.append(net)
                 held_out.append(versions[0].positions[is_valid])
             saved.remove()
@@ -526,7 +523,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                 found = [self.net_.criterion_.probabilities(output) for output in outputs]
                 probabilities[chunk.positions] = torch.stack(found).mean(dim=0).cpu().numpy()
         if pool is not None:
-            pool.let_go()
+            pool.release_pages()
         return probabilities, errors
 
     def predict(self, X):

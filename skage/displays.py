@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .checks import check_ages
-from .images import (
+from ._checks import check_ages
+from ._images.reading import (
     SKIP_HINT,
     ImageError,
     check_images,

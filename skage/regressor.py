@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from weakref import WeakKeyDictionary
-
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
@@ -28,15 +25,10 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
+from ._checks import check_ages, check_weights
+from ._images.reading import image_tags
 from .binning import AgeBinner, tails
-from .checks import check_ages, check_weights
-from .grouped import FacePath
-from .images import DerivedImage, image_tags
 from .metrics import predicted_only
-
-# The images that models of this process were trained on, and their groups; with
-# the models they go, and into no pickle.
-_trained_on: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -166,7 +158,6 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         classifier = clone(classifier).fit(X, binner.transform(y), **fit_params)
 
         self.binner_, self.classifier_ = binner, classifier
-        _trained_on[self] = _groups(X)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(classifier, name):
                 setattr(self, name, getattr(classifier, name))
@@ -206,17 +197,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         distribution : ndarray of shape (n_samples, n_bins)
             A row's probabilities of the bins of ``binner_``; 0 for a bin that
             had no training sample.
-
-        Warns
-        -----
-        UserWarning
-            If images from a loader of `skage.datasets` are of a group that this
-            model was trained on, in this process, and were not themselves: then
-            a search or a test was split without the groups.
         """
         check_is_fitted(self)
         self._validate_params()
-        self._warn_of_leak(X)
         probabilities = np.asarray(self.classifier_.predict_proba(X))
         seen = self.classifier_.classes_
         if len(seen) == self.binner_.n_bins_:
@@ -345,23 +328,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             If the classifier is no VGG16Classifier; use joblib.dump.
         """
         check_is_fitted(self)
-        from .modelfile import save  # imports torch, so not before it is needed
+        from ._models.skagefile import save  # imports torch, so not before it is needed
 
         save(self, path)
-
-    def _warn_of_leak(self, X):
-        trained_on = _trained_on.get(self)
-        if not trained_on:
-            return
-        groups = set(trained_on.values())
-        if any(g in groups and image not in trained_on for image, g in _groups(X).items()):
-            warnings.warn(
-                "Some of these images show a person whom this model was trained on in other "
-                "images, or are copies of such: an error measured on them is too small. Split "
-                "by groups: pass groups=faces.groups, and cv=GroupKFold() or another splitter "
-                "that heeds them.",
-                stacklevel=3,
-            )
 
     def set_params(self, **params):
         """Set parameters, those of the default classifier and binner included.
@@ -415,17 +384,3 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         tags.input_tags = get_tags(self.classifier).input_tags
         tags.non_deterministic = get_tags(self.classifier).non_deterministic
         return tags
-
-
-def _groups(X):
-    """The group of each image that carries one, as those of the loaders do."""
-    if getattr(getattr(X, "dtype", None), "kind", "") == "O":  # an array or a Series
-        X = list(X)
-    if not isinstance(X, list | tuple):
-        return {}
-    grouped = [image for image in X if isinstance(image, FacePath | DerivedImage)]
-    return {_origin(image): image.group for image in grouped if image.group is not None}
-
-
-def _origin(image):
-    return _origin(image.source) if isinstance(image, DerivedImage) else image

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from ._checks import check_ages
 from .binning import AgeBinner
-from .checks import check_ages
 
 __all__ = ["AgeStratifiedGroupKFold", "published_split"]
 

@@ -13,7 +13,7 @@ import torch
 torch.set_num_threads(1)  # no threads yet, so that children may be forked
 
 from skage import cache, network  # noqa: E402
-from skage.store import open_store  # noqa: E402
+from skage._files.store import open_store  # noqa: E402
 
 N_IMAGES, N_KILLS = 2600, 50
 

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import clone
 from skorch.callbacks import EpochTimer
 
-from skage import checkpoint
+from skage._training import checkpoint
 from skage.augment import Jitter
 from skage.schedules import OneCycle, StepDecay
 
@@ -130,7 +130,7 @@ def test_another_fit_does_not_take_it_up(other, paths, faces, vgg11_file, tmp_pa
 def test_a_process_that_is_killed_leaves_whole_files(tmp_path):
     code = f"""
 import numpy as np
-from skage import checkpoint
+from skage._training import checkpoint
 from tests.conftest import tiny_classifier
 checkpoint._EVERY = 0.0
 rng = np.random.default_rng(0)
@@ -162,7 +162,7 @@ def fit(weights, **options):
 """
 _KILLED = """
 import sys
-from skage import checkpoint
+from skage._training import checkpoint
 checkpoint._EVERY = 0.0
 weights, folder, n_epochs = sys.argv[1:]
 seen, original = [], checkpoint.Checkpoint.on_epoch_end

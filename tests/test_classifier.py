@@ -21,10 +21,10 @@ from skorch.callbacks import Callback, LRScheduler
 
 import skage
 from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, VGG16Classifier
-from skage.cache import FrozenPrefix
+from skage._activations.frozen import FrozenPrefix
+from skage._images.reading import ImageError
+from skage._training.net import ActivationDataset
 from skage.classifier import _held_out
-from skage.images import ImageError
-from skage.net import ActivationDataset
 from skage.schedules import OneCycle, StepDecay
 
 from .conftest import tiny_classifier, tiny_model

@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 import skage
-from skage import BinnedAgeRegressor, cli
-from skage.cli import main
+from skage import BinnedAgeRegressor
+from skage._app import cli
+from skage._app.cli import main
+from skage._hardware import resolve_precision
 from skage.datasets import make_faces
-from skage.hardware import resolve_precision
 
 TINY = ["--weights", "none", "--hidden", "16", "--image-size", "32", "--epochs", "1", "--bins", "4"]
 TINY += ["--backbone", "vgg11"]
@@ -51,7 +52,7 @@ def model(fitted, tmp_path_factory):
 
 def test_help_imports_nothing_slow():
     code = (
-        "import sys; from skage.cli import main; main(['--help'], standalone_mode=False); "
+        "import sys; from skage._app.cli import main; main(['--help'], standalone_mode=False); "
         "sys.exit(bool({'torch', 'sklearn', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -187,7 +188,7 @@ def test_bad_input_is_one_line_that_names_it(
 
 
 def test_demo_writes_a_picture(tmp_path, monkeypatch):
-    from skage import demo
+    from skage._app import demo
 
     monkeypatch.setattr(demo, "N_FACES", 60)
     monkeypatch.setattr(demo, "MAX_EPOCHS", 2)
@@ -234,13 +235,13 @@ def test_a_size_needs_a_number_and_a_unit(tmp_path, size):
 
 @pytest.mark.parametrize("arguments", [["clear"], ["limit", "300kB"]])
 def test_nothing_is_deleted_from_the_cache_without_a_yes(tmp_path, monkeypatch, arguments):
-    with skage.store.open_store(tmp_path) as store:
+    with skage._files.store.open_store(tmp_path) as store:
         store.put({bytes([i]) * 20: bytes(50_000) for i in range(20)}, "rows")
 
     def ask(*more, answer=""):
         given = ["cache", *arguments, "--folder", str(tmp_path), *more]
         result = CliRunner().invoke(main, given, input=answer)
-        with skage.store.open_store(tmp_path) as store:
+        with skage._files.store.open_store(tmp_path) as store:
             return result, sum(holding.n_entries for holding in store.holdings())
 
     refused, n_left = ask()

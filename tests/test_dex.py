@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 import skage
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier, load_dex, network
+from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier, load_dex
+from skage._networks import vgg as network
 
 NAMES = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
 WIDTHS = [3, 4, 3, 5, 4, 3, 4, 3, 4, 3, 4, 5, 4, 3]

@@ -1,3 +1,4 @@
+import hashlib
 import multiprocessing
 import os
 import pickle
@@ -13,10 +14,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
-from skage import FaceCropper, faces
+from skage import FaceCropper, _memory, clear_memory
+from skage._images import detectors
+from skage._images.reading import ImageError
 from skage.datasets import make_faces
 from skage.faces import DEX_ANGLES, NoFaceError
-from skage.images import ImageError
 
 from .conftest import tiny_model
 
@@ -56,15 +58,15 @@ def scene(box, size=(60, 40), colour=(255, 0, 0)):
 def calls(monkeypatch):
     """Calls of the detector that ships with OpenCV, and nothing remembered."""
     made = []
-    haar = faces._DETECTORS["haar"]
+    haar = detectors.DETECTORS["haar"]
 
     def counted(pixels, model):
         if pixels.any():  # rather than a trial
             made.append(pixels.shape)
         return haar(pixels, model)
 
-    monkeypatch.setitem(faces._DETECTORS, "haar", counted)
-    monkeypatch.setattr(faces, "_found", {})
+    monkeypatch.setitem(detectors.DETECTORS, "haar", counted)
+    clear_memory()
     return made
 
 
@@ -199,7 +201,7 @@ def test_what_was_found_cannot_be_changed(paths):
 
 
 def test_the_oldest_are_forgotten(monkeypatch):
-    monkeypatch.setattr(faces, "_MAX_REMEMBERED", 2)
+    monkeypatch.setattr(_memory.faces, "max_entries", 2)
     detector = Counting()
     cropper = FaceCropper(detector)
     images = [scene((i, 0, 9, 9)) for i in range(4)]
@@ -219,11 +221,11 @@ def test_whole_images_are_the_same_when_it_is_known_that_they_show_no_face(tmp_p
     assert (np.asarray(crop) == np.asarray(crop)).all()
 
 
-def test_faces_are_kept_for_other_processes_and_days(paths, calls, tmp_path, monkeypatch):
+def test_faces_are_kept_for_other_processes_and_days(paths, calls, tmp_path):
     cropper = FaceCropper(feature_cache=tmp_path)
     first = cropper.detect(paths)
     assert len(calls) == len(paths)
-    monkeypatch.setattr(faces, "_found", {})
+    clear_memory()  # as in another process
     again = cropper.detect(paths)
     assert len(calls) == len(paths)
     for a, b in zip(first, again, strict=True):
@@ -321,16 +323,16 @@ def test_a_file_that_is_no_model_is_refused(paths, tmp_path):
 def test_the_model_is_downloaded_once_and_its_checksum_compared(tmp_path, monkeypatch):
     source = tmp_path / "published.onnx"
     source.write_bytes(b"another file")
-    monkeypatch.setattr(faces, "_YUNET_URL", source.as_uri())
-    monkeypatch.setattr(faces, "resolve_folder", lambda _: tmp_path / "cache")
+    monkeypatch.setattr(detectors, "_YUNET_URL", source.as_uri())
+    monkeypatch.setattr(detectors, "resolve_folder", lambda _: tmp_path / "cache")
     with pytest.raises(OSError, match="Pass its path as model_file, or detector='haar'"):
-        faces._yunet_file(None)
+        detectors.yunet_file(None)
     assert not (tmp_path / "cache" / "published.onnx").exists()
-    checksum = faces.hashlib.sha256(b"another file").hexdigest()
-    monkeypatch.setattr(faces, "_YUNET_SHA256", checksum)
-    assert faces._yunet_file(None) == (str(tmp_path / "cache" / "published.onnx"), checksum)
+    checksum = hashlib.sha256(b"another file").hexdigest()
+    monkeypatch.setattr(detectors, "_YUNET_SHA256", checksum)
+    assert detectors.yunet_file(None) == (str(tmp_path / "cache" / "published.onnx"), checksum)
     source.unlink()
-    assert faces._yunet_file(None)[1] == checksum
+    assert detectors.yunet_file(None)[1] == checksum
 
 
 def test_a_detector_that_returns_something_else_is_refused():
@@ -405,11 +407,11 @@ def test_without_a_cache_folder_the_model_may_still_be_passed(paths, monkeypatch
     def homeless(_):
         raise ValueError("There is no cache folder of this user.")
 
-    monkeypatch.setattr(faces, "resolve_folder", homeless)
+    monkeypatch.setattr(detectors, "resolve_folder", homeless)
     with pytest.raises(ValueError, match=r"no cache folder .* Or pass YuNet's model as model_file"):
         FaceCropper("yunet").fit(paths)
     (tmp_path / "file").touch()
-    monkeypatch.setattr(faces, "resolve_folder", lambda _: tmp_path / "file" / "cache")
+    monkeypatch.setattr(detectors, "resolve_folder", lambda _: tmp_path / "file" / "cache")
     with pytest.raises(OSError, match=r"cannot be downloaded .* to '.*onnx'.* Pass its path as"):
         FaceCropper("yunet").fit(paths)
 
@@ -465,7 +467,7 @@ def test_faces_are_found_in_a_process_forked_amid_the_finding(detector):
     n_found, hung = context.SimpleQueue(), 0
     try:
         for _ in range(2):
-            with faces._memory_lock:  # as if the other thread were just there
+            with _memory.faces._lock:  # as if the other thread were just there
                 child = context.Process(target=_detect_in_child, args=(detector, images, n_found))
                 child.start()
             child.join(30)

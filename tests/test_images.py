@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skage import FaceCropper, images
-from skage.images import (
+from skage import FaceCropper
+from skage._images import reading as images
+from skage._images.reading import (
     ImageError,
     check_images,
     digest_and_decoder,

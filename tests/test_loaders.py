@@ -1,8 +1,6 @@
 """Each loader on a small folder in the layout that the authors publish."""
 
-import copy
 import os
-import pickle
 import re
 import unicodedata
 from contextlib import nullcontext
@@ -344,8 +342,6 @@ def test_persons_and_identical_files_share_a_group(tmp_path):
     (tmp_path / "004A31.JPG").write_bytes((tmp_path / "002A05.JPG").read_bytes())
     faces = datasets.load_fgnet(tmp_path)
     assert faces.groups.tolist() == [0, 0, 1, 0, 1]
-    persons = ["001", "001", "002", "001", "002"]
-    assert [path.group for path in faces.data] == [("FG-NET", person) for person in persons]
     assert names(faces) == ["001A02.JPG", "001A08.JPG", "002A05.JPG", "003A08.JPG", "004A31.JPG"]
     assert [Path(path).name for path in faces.conflicts["path"]] == ["002A05.JPG", "004A31.JPG"]
     assert faces.conflicts["age"].tolist() == [5, 31]
@@ -357,24 +353,6 @@ def test_files_that_begin_alike_are_not_identical(tmp_path):
     for i in range(3):
         (tmp_path / f"00{i}A20.JPG").write_bytes(b"x" * 5000 + bytes([i > 0]))
     assert datasets.load_fgnet(tmp_path).frame["content"].tolist() == [0, 1, 1]
-
-
-def test_a_group_is_the_same_in_every_load(tmp_path):
-    save_imdb(tmp_path / "imdb_crop" / "imdb.mat")
-    wider = load_imdb_wiki(tmp_path, max_second_face_score=9, age_range=(0, 60))
-    young = load_imdb_wiki(tmp_path, max_second_face_score=9, age_range=(0, 49))
-    assert len(young.data) < len(wider.data)
-    known = {str(path): path.group for path in wider.data}
-    assert [path.group for path in young.data] == [known[path] for path in young.data]
-
-    lay(tmp_path, *(f"faces/{age}_0_0_20170116174525125.jpg" for age in (20, 30, 40)))
-    (tmp_path / "faces" / "30_0_0_20170116174525125.jpg").write_bytes(b"same")
-    (tmp_path / "faces" / "40_0_0_20170116174525125.jpg").write_bytes(b"same")
-    alone = datasets.load_utkface(tmp_path / "faces")
-    assert [path.group for path in alone.data] == [alone.data[i] for i in (0, 1, 1)]
-    assert [path.group for path in alone.data] == [
-        path.group for path in datasets.load_utkface(tmp_path).data
-    ]
 
 
 def test_an_empty_file_is_dropped(tmp_path):
@@ -392,15 +370,6 @@ def test_linked_folders_are_entered_once(tmp_path):
     for name, target in (("more", "real"), ("again", "real"), ("loop", "set")):
         (tmp_path / "set" / name).symlink_to(tmp_path / target, target_is_directory=True)
     assert sorted(names(datasets.load_fgnet(tmp_path / "set"))) == ["001A02.JPG", "002A05.JPG"]
-
-
-def test_a_path_is_a_string_that_knows_its_group(tmp_path):
-    path = datasets.load_fgnet(lay(tmp_path, "001A02.JPG")).data[0]
-    assert path == str(path)
-    assert hash(path) == hash(str(path))
-    for same in (pickle.loads(pickle.dumps(path)), copy.deepcopy(path)):
-        assert same == path
-        assert same.group == path.group
 
 
 @pytest.mark.parametrize("name", [name for name in datasets.__all__ if name.startswith("load")])
@@ -524,22 +493,11 @@ def test_a_bad_row_of_a_table_raises_or_is_counted(row, message, reason, table):
     assert faces.dropped == {reason: 1}
 
 
-def test_groups_of_two_tables(table):
-    def groups(*rows, group=None):
-        faces = load_table(table(*rows), age="years", group=group)
-        return {path.group for path in faces.data}
-
-    train, test = ("30,a.jpg,ann,2,x,1", "40,b.jpg,,2,x,1"), ("50,c.jpg,ann,2,x,1",)
-    assert not groups(*train) & groups(*test)
-    shared = groups(*train, group="who") & groups(*test, group="who")
-    assert [person for _, person in shared] == ["ann"]
-
-
 def test_a_table_of_paths_absolute_and_relative(table, tmp_path, monkeypatch):
     table(f"30,{tmp_path / 'a.jpg'},ann,2,x,1", "40,b.jpg,bob,2,x,1")
     monkeypatch.chdir(tmp_path)
     faces = load_table("faces.csv", age="years")
-    assert [path.group for path in faces.data] == [str(tmp_path / n) for n in ("a.jpg", "b.jpg")]
+    assert faces.data == [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
 
 
 def test_only_named_columns_are_used(tmp_path):
@@ -575,7 +533,6 @@ def test_a_blank_around_a_name_makes_no_other_person(again, table):
     faces = load_table(table("3,a.jpg,Ann", f"4,b.jpg,{again}"), age="years", group="who")
     assert faces.groups.tolist() == [0, 0]
     assert faces.frame["who"].tolist() == ["Ann", "Ann"]
-    assert len({path.group for path in faces.data}) == 1
 
 
 def test_accents_in_two_encodings_are_one_person(table):

@@ -5,7 +5,8 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from skage import AgeBinner, BinnedAgeRegressor
-from skage.losses import REGRESSION, TERMS, Criterion, Goal, check_loss
+from skage._training.criterion import Criterion
+from skage.losses import REGRESSION, TERMS, Goal, check_loss
 
 from .conftest import tiny_classifier, tiny_model
 

@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from skage.partition import balanced_cuts
+from skage._partition import balanced_cuts
 
 
 def squares(counts, cuts):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from skage import pixels
-from skage.images import ImageError, digest_and_decoder
-from skage.pixels import to_rgb
+from skage import clear_memory
+from skage._images import pixels
+from skage._images.pixels import to_rgb
+from skage._images.reading import ImageError, digest_and_decoder
+from skage._memory import profiles
 
 GREY = np.linspace(0, 255, 120).round().astype(np.uint8).reshape(12, 10)
 LEVELS = GREY.astype(np.uint16) * 257  # the same in 16 bits
@@ -326,9 +328,9 @@ def test_threads_share_what_they_know_of_a_profile():
         image.info["icc_profile"] = WIDE
         return to_rgb(image).tobytes()
 
-    pixels._transform.cache_clear()
+    clear_memory()
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(work, range(64)))) == 1
-    for i in range(3 * pixels._N_PROFILES):
+    for i in range(3 * profiles.max_entries):
         pixels._transform(WIDE + bytes(i), "RGB")
-    assert pixels._transform.cache_info().currsize <= pixels._N_PROFILES
+    assert len(profiles) <= profiles.max_entries

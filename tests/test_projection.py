@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from skage import projection
-from skage.cache import Collected
-from skage.projection import compress
-from skage.store import open_store
+from skage import clear_memory
+from skage._activations import projection
+from skage._activations.collect import Collected
+from skage._activations.projection import compress
+from skage._files.store import open_store
+from skage._memory import projections
 
 CPU = torch.device("cpu")
 
@@ -19,8 +21,8 @@ def collected(array):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_known(monkeypatch):
-    monkeypatch.setattr(projection, "_kept", type(projection._kept)())
+def nothing_is_known():
+    clear_memory()
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def images():
 
 def test_nothing_outlives_a_fit_without_a_store(images):
     compress(images, np.ones(60, dtype=bool), 5, CPU)
-    assert not projection._kept
+    assert not projections
 
 
 def test_the_variance_is_kept(images):
@@ -80,7 +82,7 @@ def test_it_is_learned_once_for_all_processes_that_share_a_store(images, tmp_pat
     with open_store(tmp_path) as store:
         first, first_rows = compress(images, training, 5, CPU, store=store)
         assert compress(images, training, 5, CPU, store=store)[1] is first_rows
-        projection._kept.clear()  # as in another process
+        clear_memory()  # as in another process
         third, third_rows = compress(images, training, 5, CPU, store=store)
         assert len(calls) == 1
         assert (first.mean == third.mean).all()

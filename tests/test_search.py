@@ -18,9 +18,8 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skage import BinnedAgeRegressor, FaceCropper
-from skage.grouped import FacePath
-from skage.images import readable
+from skage import BinnedAgeRegressor
+from skage._images.reading import readable
 from skage.metrics import (
     cumulative_score_scorer,
     neg_epsilon_error_scorer,
@@ -163,16 +162,3 @@ def test_bagging_over_a_column_of_paths(faces, paths):
     members = [member.predict(column) for member in bag.estimators_]
     assert ages == pytest.approx(np.mean(members, axis=0))
     assert (members[0] != members[1]).any()
-
-
-def test_a_search_without_the_groups_of_its_data_warns(paths, faces):
-    data = [FacePath(path, int(group)) for path, group in zip(paths, faces.groups, strict=True)]
-    search = GridSearchCV(tiny_model(3), {"decode": ["mean"]}, cv=KFold(2, shuffle=True))
-    with pytest.warns(UserWarning, match=r"a person whom this model was trained on .*groups="):
-        search.fit(data, faces.target)
-    crops = FaceCropper(lambda pixels: [(0, 0, 32, 32, 1.0)], size=32).transform(data)
-    with pytest.warns(UserWarning, match="a person whom this model was trained on"):
-        tiny_model(3).fit(crops[:3], faces.target[:3]).predict(crops[3:])
-    search.set_params(cv=GroupKFold(2)).fit(data, faces.target, groups=faces.groups)
-    search.predict(data)  # those trained on themselves are no leak
-    search.predict(paths)  # and of others nothing is known

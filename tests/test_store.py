@@ -5,13 +5,14 @@ import warnings
 
 import pytest
 
-from skage import store
-from skage.store import FeatureStore, clear_store, open_existing, open_store
+from skage import clear_memory
+from skage._files import store
+from skage._files.store import FeatureStore, clear_store, open_existing, open_store
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_told(monkeypatch):
-    monkeypatch.setattr(store, "_warned", set())
+def nothing_was_told():
+    clear_memory()
 
 
 def key(i):

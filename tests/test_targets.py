@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skage.targets import check_labels
+from skage._training.targets import check_labels
 
 
 def test_labels_without_weight_are_no_classes():

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from skage.convolution import Conv2d
+from skage._networks.winograd import Conv2d
 
 # Channels in and out, side and number of the images.
 CASES = ((512, 512, 7, 64), (512, 512, 14, 64), (256, 512, 14, 64), (256, 256, 28, 16))

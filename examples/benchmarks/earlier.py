@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from skage.cache import FrozenPrefix, collect_activations
-from skage.network import build
-from skage.store import open_store
+from skage._activations.collect import collect_activations
+from skage._activations.frozen import FrozenPrefix
+from skage._files.store import open_store
+from skage._networks.vgg import build
 
 
 def earlier_attempt(paths, ages, train, test, weights, cache, seed=0) -> tuple[np.ndarray, int]:

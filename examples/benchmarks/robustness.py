@@ -39,9 +39,9 @@ from memory import anonymous_memory, peak_memory
 from PIL import Image, ImageCms, features
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
-from skage.cache import FrozenPrefix
+from skage._activations.frozen import FrozenPrefix
+from skage._images.reading import MAX_FILE_BYTES, ImageError, digest_and_decoder, resize
 from skage.datasets import make_faces
-from skage.images import MAX_FILE_BYTES, ImageError, digest_and_decoder, resize
 
 SIZE = 32
 HANG = 10  # seconds that an image may take

@@ -38,7 +38,7 @@ from torch.utils.data import Dataset
 from torchvision.models import vgg16
 
 from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
-from skage.hardware import resolve_precision
+from skage._hardware import resolve_precision
 
 GRID = {
     "binner__n_bins": [10, 20, 50],

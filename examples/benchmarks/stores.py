@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from skage.store import FeatureStore
+from skage._files.store import FeatureStore
 
 ROW = 2 * 25_088
 CHUNK = 32

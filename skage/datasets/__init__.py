@@ -6,9 +6,8 @@ or empty. Names of persons and whatever else is text are taken without the blank
 them and in Unicode's composed form, so that neither makes two persons of one; upper
 and lower case are kept apart. It returns a `sklearn.utils.Bunch`:
 
-data : list of FacePath
-    Absolute paths of the images. They are strings that know their group, by a name that is
-    the same in every load; see `skage.grouped`.
+data : list of str
+    Absolute paths of the images.
 target : ndarray of shape (n_samples,), float64
     Ages in years.
 groups : ndarray of shape (n_samples,), int

@@ -91,7 +91,7 @@ def load_imdb_wiki(folder, *, min_face_score=1.0, max_second_face_score=None, ag
     if not tables:
         raise unlike(root, "imdb.mat or wiki.mat, as IMDB-WIKI has them")
     frame = pd.concat([_read_mat(path) for path in tables], ignore_index=True)
-    rows = Rows(frame, persons_of="IMDB-WIKI")
+    rows = Rows(frame, has_persons=True)
     low, high = age_range
     rows.drop(rows.frame["age"].isna(), "date of birth or year is unusable")
     rows.drop(~rows.frame["age"].between(low, high), f"age is outside {low}-{high}")
@@ -189,5 +189,4 @@ def load_imdb_clean(folder, *, cropped=True):
         person=names.str.rsplit("/", n=1).str[-1].str.split("_", n=1).str[0],
         sex=frame.pop("gender").map({"M": "male", "F": "female"}),
     )
-    # Persons have the numbers that they have in IMDB-WIKI.
-    return to_bunch(Rows(frame, persons_of="IMDB-WIKI"), _CLEAN_DESCR)
+    return to_bunch(Rows(frame, has_persons=True), _CLEAN_DESCR)

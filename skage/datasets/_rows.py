@@ -8,7 +8,7 @@ import re
 import stat
 import unicodedata
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,10 +20,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.utils import Bunch
 
-from ..checks import OLDEST
-from ..files import resolve_path
-from ..grouped import FacePath
-from ..images import has_image_suffix
+from .._checks import OLDEST
+from .._files.paths import resolve_path
+from .._images.reading import has_image_suffix
 
 _BIRTH_YEARS = 1800, 2100
 
@@ -46,15 +45,15 @@ class Rows:
     """The samples found so far, and how many were left out for which reason.
 
     `strict` names the table whose bad rows raise rather than are left out; the
-    frame's index then holds its line numbers. `persons_of` names the data set whose
-    persons the column "person" holds, if it does; `has_std` tells that "age_std"
-    belongs to the age. `examples` holds for each reason the first file left out.
+    frame's index then holds its line numbers. `has_persons` tells that the column
+    "person" holds persons, `has_std` that "age_std" belongs to the age. `examples`
+    holds for each reason the first file left out.
     """
 
     frame: pd.DataFrame
     dropped: dict[str, int] = field(default_factory=dict)
     strict: str | None = None
-    persons_of: str | None = None
+    has_persons: bool = False
     has_std: bool = False
     examples: dict[str, str] = field(default_factory=dict)
 
@@ -158,8 +157,8 @@ def named(folder: Any, pattern: str, shape: str, title: str, example: str) -> Ro
     if not found:
         raise unlike(root, f"file named {shape}, as {title} has them (for example {example})")
     name_differs = {f"name is not {shape}": n_others} if n_others else {}
-    persons_of = title if "person" in compiled.groupindex else None
-    return Rows(pd.DataFrame(found), name_differs, persons_of=persons_of)
+    has_persons = "person" in compiled.groupindex
+    return Rows(pd.DataFrame(found), name_differs, has_persons=has_persons)
 
 
 def unlike(root: Path, expected: str) -> ValueError:
@@ -196,9 +195,8 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
     content = _contents(rows.frame["path"].tolist(), size[rows.frame.index].to_numpy())
     # What was dropped since is gone from `numbers` too, which join by index.
     frame = rows.frame.assign(**numbers, content=content).reset_index(drop=True)
-    person = frame["person"] if rows.persons_of else pd.Series(np.nan, frame.index)
+    person = frame["person"] if rows.has_persons else pd.Series(np.nan, frame.index)
     groups = _groups(person, content)
-    names = _names(groups, person, frame["path"], rows.persons_of)
     first = ["path", "age"]
     frame = frame[[*first, *(column for column in frame.columns if column not in first)]]
 
@@ -216,10 +214,7 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
     )
     std = {"target_std": frame["age_std"].to_numpy(np.float64)} if rows.has_std else {}
     return Bunch(
-        data=[
-            FacePath(path, names[group])
-            for path, group in zip(frame["path"], groups.tolist(), strict=True)
-        ],
+        data=frame["path"].tolist(),
         target=frame["age"].to_numpy(np.float64),
         **std,
         groups=groups,
@@ -286,17 +281,3 @@ def _groups(person: pd.Series, content: np.ndarray) -> np.ndarray:
     links = coo_array((np.ones(len(codes)), (codes, n_persons + content)), (n_nodes, n_nodes))
     _, component = connected_components(links, directed=False)
     return pd.factorize(component[codes])[0]
-
-
-def _names(
-    groups: np.ndarray, person: pd.Series, paths: pd.Series, persons_of: str | None
-) -> list[Hashable]:
-    """Of each group the name that `FacePath.group` describes: its first person, or
-    else its first file."""
-    files = [os.path.abspath(path) for path in paths]
-    members = pd.DataFrame({"group": groups, "person": person, "file": files})
-    first = members.sort_values(["person", "file"]).drop_duplicates("group").sort_values("group")
-    return [
-        file if pd.isna(who) else (persons_of, who)
-        for who, file in zip(first["person"], first["file"], strict=True)
-    ]

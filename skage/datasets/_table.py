@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from ..files import resolve_path
+from .._files.paths import resolve_path
 from ._rows import Rows, key, keys, to_bunch
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -46,7 +46,7 @@ def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_erro
 
     group : str, default=None
         The column of the person; rows where it is empty are persons of their own.
-        A name means the same person in all CSVs of a folder. None: only identical
+        None: only identical
         files share a group. Names are text: blanks around them do not count, nor
         how accents are encoded, but upper and lower case do, and "7", "7.0" and
         "007" are three persons.
@@ -85,7 +85,7 @@ def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_erro
     rows.frame = rows.frame.assign(**{c: _numbers(rows.frame[c]) for c in others})
     if group is not None:
         rows.frame = rows.frame.assign(person=keys(rows.frame["person"]))
-        rows.persons_of = os.path.abspath(file.parent)
+        rows.has_persons = True
     rows.has_std = age_std is not None
     return to_bunch(rows, f"The table {file}.\n")
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .files import resolve_path
+from .paths import resolve_path
 
 _FORMAT = "skage model, format 2"
 _BLANK = "0" * 64  # stands for the checksum while it is computed

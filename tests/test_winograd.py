@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from skage.convolution import Conv2d
+from skage._networks.winograd import Conv2d
 
 
 def both(n, side, c, k):

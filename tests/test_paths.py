@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from skage.files import replacing, resolve_path
+from skage._files.paths import replacing, resolve_path
 
 
 def write(path, text, **options):

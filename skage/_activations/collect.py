@@ -1,28 +1,20 @@
-"""Frozen activations, computed once per image."""
+"""From images to activations, each image passing the frozen layers once."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import hashlib
-import mmap
-import os
 import random
-import tempfile
-import threading
 import time
-import weakref
-from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
-from .images import (
+from .._files.store import FeatureStore
+from .._images.reading import (
     SKIP_HINT,
     ImageError,
     check_readable,
@@ -32,198 +24,12 @@ from .images import (
     resize,
     summarise,
 )
-from .network import Part, digest
-from .store import FeatureStore
+from .frozen import FrozenPrefix
+from .pool import ActivationPool
 
 _CHUNK = 32  # images a forward pass, and a transaction of the store
 _NOTE_AFTER = 3600  # seconds, that a store is told of what is used out of a pool
 _SHOWN = 20  # unreadable images that an error names
-_VERSION = 3  # of the reading and resizing of images: another one, other keys
-
-_layouts: dict[bytes, tuple[tuple[int, ...], np.dtype]] = {}  # by the prefix's digest
-_layouts_lock = threading.Lock()
-
-
-@dataclass
-class FrozenPrefix:
-    """A frozen part of the network, ready to be applied to images.
-
-    Parameters
-    ----------
-    part : Part or None
-        None stands for no frozen layer at all: the activations are the pixels.
-    image_size : int
-        Images are squeezed to this side, in pixels.
-    dtype : torch.dtype
-        Of the forward pass.
-    device : torch.device
-    exact : bool
-        Keep activations in float32 rather than float16.
-    """
-
-    part: Part | None
-    image_size: int
-    dtype: torch.dtype
-    device: torch.device
-    exact: bool = False
-
-    def __post_init__(self) -> None:
-        facts = (_VERSION, self.image_size, str(self.dtype), self.device.type, self.exact)
-        weights = b"pixels" if self.part is None else digest(self.part)
-        self.digest = hashlib.blake2b(repr(facts).encode() + weights, digest_size=20).digest()
-        if self.part is not None:
-            mean, std = self.part.mean, self.part.std
-            if self.device.type != "cpu" or self.dtype != torch.float32:
-                self.part = copy.deepcopy(self.part)  # the caller keeps float32 on the CPU
-            self.part.to(self.device, self.dtype).to(memory_format=torch.channels_last)
-            # The pixels are normalised in float32 whatever follows.
-            self.part.mean, self.part.std = mean.to(self.device), std.to(self.device)
-
-    def key(self, image_digest: bytes) -> bytes:
-        """Name of an image's activations in a store."""
-        return hashlib.blake2b(image_digest + self.digest, digest_size=20).digest()
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32."""
-        if self.part is None:
-            return pixels
-        with torch.inference_mode():
-            # On a CPU few images at a time stay in its caches.
-            step = 8 if self.device.type == "cpu" else len(pixels)
-            blocks = torch.from_numpy(pixels).to(self.device).split(step)
-            out = torch.cat([self.part(block).float() for block in blocks])
-            if not self.exact:
-                out = out.clamp(-65504, 65504).half()
-            return out.cpu().contiguous().numpy()
-
-    @property
-    def layout(self) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of one image's activations."""
-        with _layouts_lock:
-            if self.digest not in _layouts:
-                blank = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
-                out = self(blank)
-                _layouts[self.digest] = out.shape[1:], out.dtype
-            return _layouts[self.digest]
-
-    @property
-    def label(self) -> str:
-        """What a store says that these activations are."""
-        modules = [] if self.part is None else list(self.part.modules())
-        kinds = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
-        counts = [(sum(isinstance(m, kind) for m in modules), name) for name, kind in kinds]
-        layers = [f"{count} {name}" for count, name in counts if count]
-        arithmetic = str(self.dtype).removeprefix("torch.")
-        return ", ".join((f"{self.image_size} px", *(layers or ["pixels"]), arithmetic))
-
-
-def let_go(array: np.ndarray) -> None:
-    """Let the system take back the memory of a mapped file until it is read again.
-
-    Else joblib's workers, which count it as theirs, are taken for leaking and
-    started anew in the middle of a search.
-    """
-    mapping = array.base
-    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
-
-
-class ActivationPool:
-    """Activations of one prefix by key, in a file without a name.
-
-    Parameters
-    ----------
-    folder : path, default=None
-        Where the file lies; None is the system's folder of temporary files.
-    """
-
-    def __init__(self, folder: str | None = None):
-        self.turn = threading.Lock()  # of who fills it
-        self.used = time.monotonic()
-        self._lock = threading.RLock()
-        self._rows: dict[bytes, int] = {}
-        # Without a buffer: a failed or forked process must not write twice.
-        self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
-        self._array: np.ndarray | None = None
-        self._layout: tuple[tuple[int, ...], np.dtype] = (), np.dtype(np.float16)
-
-    @property
-    def array(self) -> np.ndarray:
-        """All activations, (n_rows, ...); later ones come behind them."""
-        with self._lock:
-            if self._array is None or len(self._array) < len(self._rows):
-                shape, dtype = self._layout
-                self._array = np.memmap(self._file, dtype, "c", shape=(len(self._rows), *shape))
-            return self._array
-
-    def row(self, key: bytes) -> int | None:
-        """Where the activations of a key stand in `array`."""
-        return self._rows.get(key)
-
-    def get(self, key: bytes) -> np.ndarray | None:
-        """The activations of a key, or None."""
-        row = self._rows.get(key)
-        return None if row is None else self.array[row]
-
-    def let_go(self) -> None:
-        """See the function of this name."""
-        if self._array is not None:
-            let_go(self._array)
-
-    def put(self, keys: Sequence[bytes], activations: np.ndarray) -> list[int]:
-        """Append what is new, and say where each row stands."""
-        with self._lock:
-            self._layout = activations.shape[1:], activations.dtype
-            for key, activation in zip(keys, activations, strict=True):
-                if key not in self._rows:
-                    # A row counts when it is written, whole and where it belongs.
-                    self._write(activation, len(self._rows))
-                    self._rows[key] = len(self._rows)
-            return [self._rows[key] for key in keys]
-
-    def _write(self, activation: np.ndarray, row: int) -> None:
-        data = activation.data.cast("B")
-        self._file.seek(row * activation.nbytes)
-        while data:
-            data = data[self._file.write(data) :]
-
-
-_N_POOLS = 2  # so many prefixes may take turns in a process
-_pools: OrderedDict[tuple[str, bytes], ActivationPool] = OrderedDict()
-_pools_lock = threading.Lock()
-
-
-def _forget_pools() -> None:
-    """In a forked child, which would write to its parent's files."""
-    global _pools, _pools_lock, _layouts_lock
-    _pools, _pools_lock, _layouts_lock = OrderedDict(), threading.Lock(), threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pools)
-
-
-def shared_pool(
-    prefix: FrozenPrefix, store: FeatureStore | None, make: bool = True
-) -> ActivationPool | None:
-    """The process's pool of a prefix, so that its fits read each activation once.
-
-    Its file lies in the store's folder, and vanishes with the process. There is
-    none without a store, or if `make` is False and no fit has made it.
-    """
-    if store is None:
-        return None
-    key = store.folder, prefix.digest
-    with _pools_lock:
-        if key not in _pools:
-            if not make:
-                return None
-            _pools[key] = ActivationPool(store.folder if store.usable else None)
-        _pools.move_to_end(key)
-        while len(_pools) > _N_POOLS:
-            _pools.popitem(last=False)
-        return _pools[key]
 
 
 @dataclass

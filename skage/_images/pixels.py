@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import io
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import TiffImageFile
+
+from .._memory import profiles
 
 #: Floats may leave [0, 1] by so much, a quarter of one of 255 levels, and are clipped.
 OVERSHOOT = 1e-3
@@ -28,7 +29,6 @@ _TURNS = {
 # an overexposed one of the last.
 _RANGES = {"I": ((0, 255), (4096, 65535)), "F": ((0, 1), (16, 255), (4096, 65535))}
 
-_N_PROFILES = 16  # transforms kept, of some hundred kilobytes at most
 _MAX_PROFILE = 2**23  # bytes; those of printing presses have 2 million
 _SAME = 2  # levels by which copies of the sRGB profile differ from each other
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # of modes, as profiles name them
@@ -192,8 +192,11 @@ def _in_srgb(colours: Image.Image, profile: Any) -> Image.Image:
     return colours if transform is None else transform.apply(colours)
 
 
-@functools.lru_cache(_N_PROFILES)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    return profiles.get_or_make((profile, mode), lambda: (_make_transform(profile, mode),))[0]
+
+
+def _make_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """What turns colours into sRGB; None if they are, or if that cannot be told."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

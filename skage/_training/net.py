@@ -10,7 +10,7 @@ from skorch import NeuralNet
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .losses import Criterion
+from .criterion import Criterion
 from .targets import Targets
 
 

@@ -19,6 +19,9 @@ from skorch.helper import predefined_split
 from skorch.utils import noop
 from torch.utils.data import WeightedRandomSampler
 
+from .._hardware import one_thread
+from .._networks.vgg import Part
+from ..schedules import OneCycle, StepDecay
 from .callbacks import (
     AgeError,
     EpochBar,
@@ -27,11 +30,8 @@ from .callbacks import (
     diverged,
 )
 from .checkpoint import Checkpoint
-from .hardware import one_thread
-from .losses import Criterion
+from .criterion import Criterion
 from .net import ActivationDataset, SuffixNet, make_net, restore_net
-from .network import Part
-from .schedules import OneCycle, StepDecay
 from .targets import Targets
 
 # Parameters of a suffix that one thread trains about as fast as two: fits side by

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .schedules import OneCycle, StepDecay
+from ..schedules import OneCycle, StepDecay
 
 
 class AgeError(Callback):

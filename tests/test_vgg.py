@@ -7,7 +7,8 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import VGG16_Weights, get_model, vgg11, vgg16
 from torchvision.transforms.functional import normalize
 
-from skage import network
+from skage._networks import vgg as network
+from skage._networks import weights
 
 OPTIONS = {"trainable": "classifier", "hidden_layer_sizes": (8,), "dropout": 0.5, "image_size": 32}
 
@@ -153,7 +154,7 @@ def test_backbones_are_torchvisions(backbone, trainable, monkeypatch):
         if tensor.is_floating_point() and tensor.ndim == 1:
             tensor.uniform_(0.5, 1.5)
     state = whole.state_dict(prefix="features.")
-    monkeypatch.setattr(network, "_imagenet", lambda backbone: network.Weights(state))
+    monkeypatch.setattr(weights, "_imagenet", lambda backbone: weights.Weights(state))
     options = OPTIONS | {"trainable": trainable, "weights": "imagenet", "backbone": backbone}
     prefix, suffix = network.build(3, **options)
     pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)

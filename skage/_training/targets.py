@@ -15,7 +15,7 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor
 
-from .checks import check_ages, check_weights
+from .._checks import check_ages, check_weights
 
 
 @dataclass

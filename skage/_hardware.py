@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
 import warnings
 from collections.abc import Iterator
 
 import torch
 
-# torch's random generators and its number of threads are the process's: fits in
-# threads take turns, and each gives what it gives alone.
-_turn = threading.RLock()
-_is_forked = False
-
-
-def _after_fork() -> None:
-    global _turn, _is_forked
-    _turn, _is_forked = threading.RLock(), True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-@contextlib.contextmanager
-def turn_to_fit() -> Iterator[None]:
-    """Wait until no other thread of this process fits."""
-    with _turn:
-        yield
+from ._memory import is_forked
 
 
 def mend_forked_process() -> None:
@@ -37,7 +16,7 @@ def mend_forked_process() -> None:
 
     The threads that torch had are gone in the child, which would wait for them for ever.
     """
-    if _is_forked and torch.get_num_threads() > 1:
+    if is_forked() and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         warnings.warn(
             "This process was forked, in which torch cannot compute on several threads: it goes "

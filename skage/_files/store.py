@@ -17,7 +17,8 @@ from typing import Any
 
 import platformdirs
 
-from .files import resolve_path
+from .._memory import stores, warned
+from .paths import resolve_path
 
 #: Bytes that a store may fill, unless its `limit` is set to another number.
 DEFAULT_LIMIT = 20 * 10**9
@@ -26,8 +27,6 @@ _ROOM = 0.9  # of the limit, that is left filled when the oldest entries go
 _FRESH = 3600  # seconds; the time of use is not noted more often
 _NOTE_EVERY = 1000  # used entries
 _PATIENCE = 60  # seconds to wait for another process
-
-_warned: set[str] = set()  # folders whose failure was told already
 
 
 @dataclass
@@ -319,33 +318,12 @@ def open_store(feature_cache: str | os.PathLike | None) -> Iterator[FeatureStore
         yield store
 
 
-_kept: dict[str, FeatureStore] = {}
-_kept_lock = threading.Lock()
-_inherited: list[FeatureStore] = []  # by a forked child, which must not close them
-
-
 def kept_store(folder: str) -> FeatureStore:
-    """A store that stays open for the life of this process."""
-    with _kept_lock:
-        if folder not in _kept:
-            _kept[folder] = FeatureStore(folder)
-        return _kept[folder]
+    """A store that stays open until this process ends, or forgets it."""
+    return stores.get_or_make(folder, lambda: FeatureStore(folder))
 
 
-@atexit.register
-def _close_kept() -> None:
-    for store in _kept.values():
-        store.close()
-
-
-def _forget_kept() -> None:
-    global _kept, _kept_lock
-    _inherited.extend(_kept.values())
-    _kept, _kept_lock = {}, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_kept)
+atexit.register(stores.clear)
 
 
 def resolve_folder(feature_cache: str | os.PathLike) -> str:
@@ -431,6 +409,6 @@ def clear_store(feature_cache: str | os.PathLike) -> int:
 
 
 def _warn_once(cause: str, message: str) -> None:
-    if cause not in _warned:
-        _warned.add(cause)
+    if warned.get(cause) is None:
+        warned.put(cause, True)
         warnings.warn(message, stacklevel=5)

@@ -11,9 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from skage import cache, images, network
-from skage.images import ImageError
-from skage.store import open_store
+from skage._activations.collect import collect_activations, iter_activations
+from skage._activations.frozen import FrozenPrefix
+from skage._activations.pool import ActivationPool, shared_pool
+from skage._files.store import open_store
+from skage._images import reading as images
+from skage._images.reading import ImageError
+from skage._networks import vgg as network
 
 
 @pytest.fixture(scope="module")
@@ -22,30 +26,30 @@ def prefix():
     part, _ = network.build(
         2, weights=None, trainable="classifier", hidden_layer_sizes=(), dropout=0, image_size=32
     )
-    return cache.FrozenPrefix(part, 32, torch.float32, torch.device("cpu"))
+    return FrozenPrefix(part, 32, torch.float32, torch.device("cpu"))
 
 
 @pytest.fixture
 def calls(prefix, monkeypatch):
     """How many images each forward pass took."""
-    seen, original = [], cache.FrozenPrefix.__call__
+    seen, original = [], FrozenPrefix.__call__
 
     def counting(self, pixels):
         seen.append(len(pixels))
         return original(self, pixels)
 
-    monkeypatch.setattr(cache.FrozenPrefix, "__call__", counting)
+    monkeypatch.setattr(FrozenPrefix, "__call__", counting)
     return seen
 
 
 def activations(X, prefix, **options):
-    found = cache.collect_activations(X, prefix, **options)
+    found = collect_activations(X, prefix, **options)
     return found.array[found.rows]
 
 
 def test_each_image_is_computed_once_across_stores_and_orders(paths, prefix, calls, tmp_path):
     with open_store(tmp_path / "new" / "folder") as store:
-        found = cache.collect_activations(paths, prefix, store=store)
+        found = collect_activations(paths, prefix, store=store)
     first = found.array[found.rows]
     assert sum(calls) == len(paths)
     assert found.positions.tolist() == list(range(len(paths)))
@@ -61,15 +65,15 @@ def test_other_weights_or_sizes_are_other_entries(paths, prefix, tmp_path):
     torch.manual_seed(1)
     options = {"trainable": "classifier", "hidden_layer_sizes": (), "dropout": 0}
     part, _ = network.build(2, weights=None, image_size=32, **options)
-    retrained = cache.FrozenPrefix(part, 32, prefix.dtype, prefix.device)
-    larger = cache.FrozenPrefix(prefix.part, 64, prefix.dtype, prefix.device)
-    exact = cache.FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
+    retrained = FrozenPrefix(part, 32, prefix.dtype, prefix.device)
+    larger = FrozenPrefix(prefix.part, 64, prefix.dtype, prefix.device)
+    exact = FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
     keys = {p.key(b"image") for p in (prefix, retrained, larger, exact)}
     assert len(keys) == 4
 
 
 def test_float16_activations_are_close_to_float32(paths, prefix):
-    exact = cache.FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
+    exact = FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
     half = activations(paths, prefix)
     full = activations(paths, exact)
     assert full.dtype == np.float32
@@ -93,8 +97,8 @@ def test_a_damaged_entry_is_computed_again(paths, prefix, calls, tmp_path):
 def test_unreadable_images_raise_or_are_reported(paths, prefix):
     X = [paths[0], "missing.jpg", paths[1]]
     with pytest.raises(ImageError, match=r"missing.jpg \(item 1\)"):
-        cache.collect_activations(X, prefix)
-    found = cache.collect_activations(X, prefix, on_error="skip")
+        collect_activations(X, prefix)
+    found = collect_activations(X, prefix, on_error="skip")
     assert found.positions.tolist() == [0, 2]
     assert len(found.rows) == 2
     assert "missing.jpg" in str(found.errors[0])
@@ -103,11 +107,11 @@ def test_unreadable_images_raise_or_are_reported(paths, prefix):
 def test_tensors_that_numpy_refuses_are_left_out_or_named(faces, prefix):
     good = torch.from_numpy(faces.data[0] / 255)
     X = [good, good.bfloat16(), good.clone().requires_grad_()]
-    found = cache.collect_activations(X, prefix, on_error="skip")
+    found = collect_activations(X, prefix, on_error="skip")
     assert found.positions.tolist() == [0]
     assert [error.position for error in found.errors] == [1, 2]
     with pytest.raises(ImageError) as caught:
-        cache.collect_activations(X, prefix)
+        collect_activations(X, prefix)
     first, *others = str(caught.value).split("\n")
     assert first == f"2 images cannot be read. {images.SKIP_HINT}"
     assert ["Tensor (item 1) " in others[0], "Tensor (item 2) " in others[1]] == [True, True]
@@ -117,7 +121,7 @@ def test_tensors_that_numpy_refuses_are_left_out_or_named(faces, prefix):
 def test_a_broken_image_twice_is_two_errors(prefix, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     X = [str(tmp_path / "broken.jpg")] * 2
-    chunk = next(cache.iter_activations(X, prefix, on_error="skip"))
+    chunk = next(iter_activations(X, prefix, on_error="skip"))
     assert ["(item 0)" in str(e) for e in chunk.errors] == [True, False]
     assert chunk.positions == []
 
@@ -131,25 +135,25 @@ def test_one_image_twice_is_computed_once(paths, prefix, calls):
 
 def test_fits_of_a_process_share_what_one_of_them_has_read(paths, prefix, calls, tmp_path):
     with open_store(tmp_path) as store:
-        pool = cache.shared_pool(prefix, store)
-        first = cache.collect_activations(paths[:30], prefix, store=store, pool=pool)
+        pool = shared_pool(prefix, store)
+        first = collect_activations(paths[:30], prefix, store=store, pool=pool)
         calls.clear()
-        second = cache.collect_activations(paths[10:], prefix, store=store, pool=pool)
-        assert cache.shared_pool(prefix, store) is pool
-        assert cache.shared_pool(prefix, None) is None
+        second = collect_activations(paths[10:], prefix, store=store, pool=pool)
+        assert shared_pool(prefix, store) is pool
+        assert shared_pool(prefix, None) is None
     assert sum(calls) == 10
     assert (second.rows[:20] == first.rows[10:]).all()
     with open_store(tmp_path / "other") as store:
-        assert cache.shared_pool(prefix, store, make=False) is None
-        assert cache.shared_pool(prefix, store) is not pool
+        assert shared_pool(prefix, store, make=False) is None
+        assert shared_pool(prefix, store) is not pool
     assert (first.array == second.array[:30]).all()
 
 
 def test_threads_that_share_a_pool_compute_each_image_once(paths, prefix, calls):
-    pool = cache.ActivationPool()
+    pool = ActivationPool()
     with ThreadPoolExecutor(4) as threads:
         jobs = [
-            threads.submit(cache.collect_activations, paths[:i] * 2, prefix, pool=pool)
+            threads.submit(collect_activations, paths[:i] * 2, prefix, pool=pool)
             for i in (40, 20, 30, 40)
         ]
         found = [job.result() for job in jobs]
@@ -162,9 +166,9 @@ def test_a_chunk_that_another_process_has_stored_meanwhile_is_not_computed(
 ):
     pictures = list(faces.data)
     with open_store(tmp_path) as store, open_store(tmp_path) as other:
-        chunks = cache.iter_activations(pictures, prefix, store=store, n_jobs=1)
+        chunks = iter_activations(pictures, prefix, store=store, n_jobs=1)
         next(chunks)  # the rest is read ahead by now
-        cache.collect_activations(pictures, prefix, store=other)
+        collect_activations(pictures, prefix, store=other)
         calls.clear()
         assert sum(len(chunk.positions) for chunk in chunks) == 8
     assert calls == []
@@ -173,7 +177,7 @@ def test_a_chunk_that_another_process_has_stored_meanwhile_is_not_computed(
 def test_a_file_that_changes_is_read_anew(prefix, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_SETTLED", 0)
     path = tmp_path / "face.png"
-    pool = cache.ActivationPool()
+    pool = ActivationPool()
     found = []
     for grey in (50, 200):
         Image.new("RGB", (32, 32), (grey, 0, 0)).save(path)
@@ -199,9 +203,9 @@ def test_killed_at_any_moment_a_store_holds_nothing_wrong(tmp_path):
 
 
 def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):
-    pool = cache.ActivationPool()
+    pool = ActivationPool()
     expected = activations(paths, prefix)
-    write = cache.ActivationPool._write
+    write = ActivationPool._write
 
     def full(self, activation, row):
         if row == 10:
@@ -209,9 +213,9 @@ def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):
             raise OSError(28, "No space left on device")
         write(self, activation, row)
 
-    monkeypatch.setattr(cache.ActivationPool, "_write", full)
+    monkeypatch.setattr(ActivationPool, "_write", full)
     with pytest.raises(OSError, match="No space"):
-        cache.collect_activations(paths, prefix, pool=pool)
+        collect_activations(paths, prefix, pool=pool)
     monkeypatch.undo()
     assert (activations(paths, prefix, pool=pool) == expected).all()
 
@@ -219,11 +223,11 @@ def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_forked_child_writes_nothing_into_its_parents_pool(paths, prefix, tmp_path):
     with open_store(tmp_path) as store:
-        pool = cache.shared_pool(prefix, store)
+        pool = shared_pool(prefix, store)
         pool.put([b"first"], np.ones((1, 8), np.float16))
         child = os.fork()
         if not child:
-            os._exit(cache.shared_pool(prefix, store, make=False) is not None)
+            os._exit(shared_pool(prefix, store, make=False) is not None)
         assert os.waitpid(child, 0)[1] == 0
         pool.put([b"second"], np.full((1, 8), 2, np.float16))
         assert pool.array.tolist() == [[1] * 8, [2] * 8]

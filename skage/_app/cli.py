@@ -20,8 +20,8 @@ from typing import IO, Any
 
 import click
 
-from . import __version__
-from .files import replacing, resolve_path
+from .. import __version__
+from .._files.paths import replacing, resolve_path
 
 # torch and scikit-learn are imported inside the commands: help must not wait for them.
 # An option's Python name is the parameter that it sets, so that messages about the
@@ -205,9 +205,9 @@ def train(data: Path, output: Path, **options: Any) -> None:
     with _clear_errors():
         faces = _read_faces(data, options["path"], options["age"], options["on_error"])
         _check_output(output, [data, *faces.data])
-        from . import AgeBinner, BinnedAgeRegressor, VGG16Classifier
-        from .augment import Jitter
-        from .schedules import OneCycle, StepDecay
+        from .. import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+        from ..augment import Jitter
+        from ..schedules import OneCycle, StepDecay
 
         classifier = VGG16Classifier(
             weights=_value("weights", options["weights"]),
@@ -297,8 +297,8 @@ def predict(
     with _clear_errors():
         paths = [found for given in data for found in _find_images(given, path)]
         _check_output(output, [*data, model_path, *paths])
-        from .dex import load_dex
-        from .modelfile import load
+        from .._models.dex import load_dex
+        from .._models.skagefile import load
 
         is_original = model_path.suffix.lower() in (".caffemodel", ".onnx")
         model: Any = load_dex(model_path) if is_original else load(model_path)
@@ -353,7 +353,7 @@ def info(feature_cache: str) -> None:
 def clear(feature_cache: str, yes: bool) -> None:
     """Delete all that the store holds."""
     with _clear_errors():
-        from .store import clear_store, store_file
+        from .._files.store import clear_store, store_file
 
         file = store_file(feature_cache)
         if not os.path.exists(file):
@@ -401,7 +401,7 @@ def _echo_size(store: Any) -> None:
 def _opened_store(folder: str, make: bool = False) -> Iterator[Any]:
     """A store that can be used, else a clear error."""
     with _clear_errors():
-        from .store import open_existing, open_store
+        from .._files.store import open_existing, open_store
 
         warnings.simplefilter("ignore")  # of what the error says
         opened: Any = open_store(folder) if make else open_existing(folder)
@@ -561,7 +561,7 @@ def _cropped(
     """The paths, or the faces cut out of them."""
     if detector == "no":
         return paths
-    from .faces import FaceCropper
+    from ..faces import FaceCropper
 
     return FaceCropper(
         detector,
@@ -604,13 +604,13 @@ def _echo_validation(classifier: Any, ages: Any) -> None:
 
 def _find_images(data: Path, path_column: str) -> list[str]:
     """The images that an argument names: itself, those in it, or those that it lists."""
-    from .images import has_image_suffix, readable
+    from .._images.reading import has_image_suffix, readable
 
     if data.is_dir():
         return _images_in(data)
     if has_image_suffix(data) or readable([data])[0]:
         return [os.fspath(data)]
-    from .datasets._table import read_rows
+    from ..datasets._table import read_rows
 
     try:
         return read_rows(data, {"path": path_column}).frame["path"].tolist()
@@ -621,8 +621,8 @@ def _find_images(data: Path, path_column: str) -> list[str]:
 
 
 def _images_in(folder: Path) -> list[str]:
-    from .datasets._rows import files
-    from .images import has_image_suffix
+    from .._images.reading import has_image_suffix
+    from ..datasets._rows import files
 
     found, others = [], []
     for path in files(folder):
@@ -646,7 +646,7 @@ def _images_in(folder: Path) -> list[str]:
 
 def _read_faces(data: Path, path: str, age: str, on_error: str) -> Any:
     """The paths and ages of a folder or a CSV, and a line on what is left out of them."""
-    from .datasets import load_table, load_utkface
+    from ..datasets import load_table, load_utkface
 
     if data.is_dir():
         faces = load_utkface(data)
@@ -727,7 +727,7 @@ def _rows(model: Any, images: Any, coverage: float) -> Any:
 
 def _error_of(images: Any, position: int) -> Any:
     """What is wrong with an image that has no prediction."""
-    from .images import ImageError, describe, digest_and_decoder
+    from .._images.reading import ImageError, describe, digest_and_decoder
 
     try:
         digest_and_decoder(images[position], position)[1](1)
@@ -737,7 +737,7 @@ def _error_of(images: Any, position: int) -> Any:
 
 
 def _tell_errors(errors: Sequence[Any], n_images: int) -> None:
-    from .images import summarise
+    from .._images.reading import summarise
 
     if errors:
         _, shown = summarise(errors, _SHOWN)

@@ -10,18 +10,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.model_selection import GroupShuffleSplit
 
-from .binning import AgeBinner
-from .classifier import VGG16Classifier
-from .datasets import make_faces
-from .displays import (
+from .._files.paths import replacing
+from ..binning import AgeBinner
+from ..classifier import VGG16Classifier
+from ..datasets import make_faces
+from ..displays import (
     AgeBinsDisplay,
     AgeDistributionDisplay,
     FacesDisplay,
     TrainingHistoryDisplay,
 )
-from .files import replacing
-from .metrics import cumulative_score, mean_absolute_error
-from .regressor import BinnedAgeRegressor
+from ..metrics import cumulative_score, mean_absolute_error
+from ..regressor import BinnedAgeRegressor
 
 N_FACES = 2400
 MAX_EPOCHS = 30

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..binning import AgeBinner
-from ..classifier import VGG16Classifier
-from ..losses import Criterion, check_loss
-from ..modelfile import assemble
-from ..network import Weights, build, read_tensors
-from ..regressor import BinnedAgeRegressor
+from ..._networks.vgg import build
+from ..._networks.weights import Weights, read_tensors
+from ..._training.criterion import Criterion
+from ...binning import AgeBinner
+from ...classifier import VGG16Classifier
+from ...losses import check_loss
+from ...regressor import BinnedAgeRegressor
+from ..skagefile import assemble
 from ._chain import BLOCKS, NAMES, Layer, by_name, chain_weights, check_chain, check_outputs
 
 #: Of the ImageNet images that VGG16 was trained on: red, green, blue, 0..255.

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._container import read_container, write_container
-from .augment import Jitter
-from .binning import AgeBinner
-from .classifier import VGG16Classifier
-from .losses import Criterion, check_loss
-from .net import restore_net
-from .network import Part, build
-from .regressor import BinnedAgeRegressor
-from .schedules import OneCycle, StepDecay
+from .._files.container import read_container, write_container
+from .._networks.vgg import Part, build
+from .._training.criterion import Criterion
+from .._training.net import restore_net
+from ..augment import Jitter
+from ..binning import AgeBinner
+from ..classifier import VGG16Classifier
+from ..losses import check_loss
+from ..regressor import BinnedAgeRegressor
+from ..schedules import OneCycle, StepDecay
 
 _SHAPE = ("backbone", "trainable", "hidden_layer_sizes", "dropout", "image_size")
 #: Classes that a parameter may be an instance of, by their names in a model file.

@@ -15,8 +15,9 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 
-from .files import replacing, resolve_path
-from .network import Part, digest
+from .._files.paths import replacing, resolve_path
+from .._keys import training_name
+from .._networks.vgg import Part, digest
 
 _N_CHECKSUM = 32  # bytes of SHA-256, before what torch wrote
 _EVERY = 60.0  # seconds at least between two writes
@@ -45,11 +46,8 @@ class FitFiles:
             raise ValueError(
                 f"checkpoint={os.fspath(self.folder)!r} is a file. Pass a folder."
             ) from None
-        hasher = hashlib.blake2b(digest(suffix), digest_size=16)
-        for fact in (torch.get_rng_state().numpy(), *facts):
-            is_array = isinstance(fact, np.ndarray)
-            hasher.update(fact.tobytes() if is_array else repr(fact).encode())
-        self.files.append(self.folder / f"{hasher.hexdigest()}.training")
+        name = training_name(digest(suffix), torch.get_rng_state().numpy(), *facts)
+        self.files.append(self.folder / f"{name}.training")
         return self.files[-1]
 
     def remove(self) -> None:

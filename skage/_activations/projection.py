@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,14 +12,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor, nn
 
-from .cache import ActivationPool, Collected
-from .hardware import one_thread
-from .store import FeatureStore
+from .._files.store import FeatureStore
+from .._hardware import one_thread
+from .._keys import projection_key
+from .._memory import projections
+from .collect import Collected
+from .pool import ActivationPool
 
 _BLOCK = 512  # rows that are float32 at a time
-_VERSION = 1  # of how it is learned: another one, other keys
 _SEED = 0  # of the random subspace: the same whatever the random_state of the fit
-_N_KEPT = 8  # kept in a process: a search meets one a fold
 
 
 @dataclass
@@ -97,9 +96,6 @@ def training_rows(
     return compressed, rows, projection
 
 
-_kept: OrderedDict[bytes, tuple[Projection, np.ndarray]] = OrderedDict()
-
-
 def compress(
     images: Collected,
     is_training: np.ndarray,
@@ -136,24 +132,21 @@ def compress(
             f"n_components={n_components} is more than there are training images ({n_training}) "
             f"or activations an image ({n_features}). Pass a lower n_components, or None."
         )
-    hasher = hashlib.blake2b(b"projection %d %d" % (_VERSION, n_components), digest_size=20)
-    hasher.update(b"".join(images.keys) + np.packbits(is_training).tobytes())
-    key = hasher.digest()
+    key = projection_key(images.keys, is_training, n_components)
     training_rows = images.rows[is_training]
     if store is None:
         projection = _learn(images, training_rows, n_components, device)
         return projection, projection(images, device)
-    if key not in _kept:
+
+    def make() -> tuple[Projection, np.ndarray]:
         known = _load(store.get(key))
         projection = known or _learn(images, training_rows, n_components, device)
         if known is None:
             store.put({key: _dump(projection)}, f"{n_components} components")
         projection = replace(projection, components=_paged([projection.components]))
-        _kept[key] = projection, projection(images, device)
-    _kept.move_to_end(key)
-    while len(_kept) > _N_KEPT:
-        _kept.popitem(last=False)
-    return _kept[key]
+        return projection, projection(images, device)
+
+    return projections.get_or_make(key, make)
 
 
 def _paged(blocks: Iterable[np.ndarray]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Frozen activations, computed once per image and kept."""

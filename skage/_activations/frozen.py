@@ -1,0 +1,87 @@
+"""The frozen layers, ready to be applied to images."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from .._keys import activations_key, frozen_key
+from .._memory import layouts
+from .._networks.vgg import Part, digest
+
+
+@dataclass
+class FrozenPrefix:
+    """A frozen part of the network, ready to be applied to images.
+
+    Parameters
+    ----------
+    part : Part or None
+        None stands for no frozen layer at all: the activations are the pixels.
+    image_size : int
+        Images are squeezed to this side, in pixels.
+    dtype : torch.dtype
+        Of the forward pass.
+    device : torch.device
+    exact : bool
+        Keep activations in float32 rather than float16.
+    """
+
+    part: Part | None
+    image_size: int
+    dtype: torch.dtype
+    device: torch.device
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        network = b"" if self.part is None else digest(self.part)
+        arithmetic = str(self.dtype), self.device.type, self.exact
+        self.digest = frozen_key(network, self.image_size, *arithmetic)
+        if self.part is not None:
+            mean, std = self.part.mean, self.part.std
+            if self.device.type != "cpu" or self.dtype != torch.float32:
+                self.part = copy.deepcopy(self.part)  # the caller keeps float32 on the CPU
+            self.part.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+            # The pixels are normalised in float32 whatever follows.
+            self.part.mean, self.part.std = mean.to(self.device), std.to(self.device)
+
+    def key(self, image_digest: bytes) -> bytes:
+        """Name of an image's activations in a store."""
+        return activations_key(image_digest, self.digest)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32."""
+        if self.part is None:
+            return pixels
+        with torch.inference_mode():
+            # On a CPU few images at a time stay in its caches.
+            step = 8 if self.device.type == "cpu" else len(pixels)
+            blocks = torch.from_numpy(pixels).to(self.device).split(step)
+            out = torch.cat([self.part(block).float() for block in blocks])
+            if not self.exact:
+                out = out.clamp(-65504, 65504).half()
+            return out.cpu().contiguous().numpy()
+
+    @property
+    def layout(self) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of one image's activations."""
+
+        def measure() -> tuple[tuple[int, ...], np.dtype]:
+            out = self(np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8))
+            return out.shape[1:], out.dtype
+
+        return layouts.get_or_make(self.digest, measure)
+
+    @property
+    def label(self) -> str:
+        """What a store says that these activations are."""
+        modules = [] if self.part is None else list(self.part.modules())
+        kinds = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
+        counts = [(sum(isinstance(m, kind) for m in modules), name) for name, kind in kinds]
+        layers = [f"{count} {name}" for count, name in counts if count]
+        arithmetic = str(self.dtype).removeprefix("torch.")
+        return ", ".join((f"{self.image_size} px", *(layers or ["pixels"]), arithmetic))

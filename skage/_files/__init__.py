@@ -1,0 +1,1 @@
+"""Paths that users give, and the container of model files."""

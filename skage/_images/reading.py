@@ -1,0 +1,635 @@
+"""Read images of any kind: one reader for paths, PIL images and arrays."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from joblib import cpu_count
+from PIL import Image, UnidentifiedImageError
+
+from .._keys import derived_key, file_key, pixels_key
+from .._memory import digests, pillow_lock
+from .pixels import OVERSHOOT, float_advice, integer_advice, to_rgb
+
+#: Larger files are refused unread; no photograph comes near it.
+MAX_FILE_BYTES = 512 * 2**20
+SKIP_HINT = "Pass on_error='skip' to leave such images out."
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Pillow has another program draw these, or opens what they hold, of any format,
+# before its size is known; or (FITS) it takes long over a few bytes; or it knows
+# their first bytes only (BUFR, GRIB, HDF5, MPEG), or takes black for white (XBM).
+_REFUSED_FORMATS = {
+    *("EPS", "FITS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"),
+    *("BUFR", "GRIB", "HDF5", "MPEG", "XBM"),
+}
+
+# A progressive JPEG of some kilobytes may go through millions of pixels any number
+# of times; encoders write ten scans or so.
+_MAX_SCANS = 100
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+
+#: A JPEG is decoded at a half, a quarter or an eighth, but at this multiple of the
+#: wanted size at least. Photographs then differ by some 0.1 of 255 levels a pixel.
+_DRAFT = 2
+
+_Stamp = tuple[int, int, int, int, int]  # device, inode, size, times of change
+_SETTLED = 2 * 10**9  # nanoseconds; a file changed later may yet change unnoticed
+
+
+class ImageError(ValueError):
+    """An image that cannot be read; the message names it and its position.
+
+    Parameters
+    ----------
+    message : str
+    hint : str, default=""
+        A way out for callers in Python, which ``str`` puts behind the first line.
+
+    Attributes
+    ----------
+    message : str
+        The message without the hint.
+    position : int
+        Where it stands in X.
+    errors : list of ImageError
+        One for each image, where several are told of at once.
+    """
+
+    position = -1
+    errors: list[ImageError] = []
+    what = "cannot be read"
+    skip = False  # whether it is left out even where other such images raise
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message, hint)
+
+    @property
+    def message(self) -> str:
+        return self.args[0]
+
+    def __str__(self) -> str:
+        first, newline, rest = self.message.partition("\n")
+        return f"{first} {self.args[1]}".rstrip() + newline + rest
+
+
+class DerivedImage(ABC):
+    """An image made from another when it is needed, such as the crop of a face."""
+
+    #: The image that it is made from.
+    source: Any
+    #: Where it stood among others, for messages.
+    position = 0
+
+    @property
+    @abstractmethod
+    def recipe(self) -> bytes | None:
+        """What tells it from others of its source; None if only its pixels do."""
+
+    @property
+    def preparation(self) -> str:
+        """How it shows its source, in words that a model compares between fit and predict."""
+        return ""
+
+    @abstractmethod
+    def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
+        """Make it, in RGB: digest and decoder are those of the source, as is the name."""
+
+    def image(self) -> Image.Image:
+        """The image, made now.
+
+        Raises
+        ------
+        ImageError
+            If the source cannot be read, or this image not made of it.
+        """
+        return digest_and_decoder(self, self.position)[1]()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("The image is made when it is read: it cannot be had without a copy.")
+        return np.array(self.image(), dtype=dtype)
+
+    def check(
+        self, digest: bytes, decode: Callable[..., Image.Image], name: str, size: int
+    ) -> None:
+        """Raise what would keep it from being made, as far as that shows quickly."""
+        decode(size)
+
+
+_IMAGES = (str, os.PathLike, Image.Image, DerivedImage, np.ndarray)
+
+
+def has_image_suffix(path: str | bytes | os.PathLike) -> bool:
+    """Whether a path ends like the name of an image that can be read.
+
+    These are the suffixes of all formats that the installed Pillow reads, plugins
+    that are registered with it included, but for those that skage refuses: formats
+    that hold others or are drawn by another program (.eps, .ico, .wmf), and data that
+    Pillow only recognises (.h5, .mpg). The file itself is not looked at.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+
+    Returns
+    -------
+    is_image : bool
+
+    Examples
+    --------
+    >>> from skage.images import has_image_suffix
+    >>> [has_image_suffix(name) for name in ("face.JPG", "face.jfif", "faces.csv", "jpg")]
+    [True, True, False, False]
+    """
+    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+    name = Image.registered_extensions().get(suffix, "")
+    # An MPO file is a JPEG and some more; Pillow's reader of JPEG reads both.
+    return ("JPEG" if name == "MPO" else name) in Image.OPEN and name not in _REFUSED_FORMATS
+
+
+def check_images(X: Any) -> Any:
+    """Check the container of a batch of images, without reading any.
+
+    Parameters
+    ----------
+    X : sequence of images
+        Paths (str or Path) in a list, array, Series or one-column frame; PIL
+        images (those opened lazily are loaded and stay so); arrays (H, W) or
+        (H, W, 3); or one array (n, H, W) or (n, H, W, 3). Arrays are uint8, or
+        floats in [0, 1].
+
+    Returns
+    -------
+    images : sequence of length n
+        One image an item.
+
+    Raises
+    ------
+    ValueError
+        If X is a single image, is empty, is an array of another rank, type or
+        range, or is something else.
+
+    Notes
+    -----
+    A PIL image is read as its file would be: it is turned by the orientation in
+    its EXIF, and brought to sRGB by its colour profile. Whoever turns one by hand
+    uses `PIL.ImageOps.exif_transpose`, which takes the tag away, or drops the tag.
+    """
+    if isinstance(X, (str, bytes, os.PathLike, Image.Image, DerivedImage)):
+        raise ValueError(_one_image(X))
+    columns = getattr(X, "columns", None)  # of a frame
+    if columns is not None and len(columns) != 1:
+        raise ValueError(_many_columns(X, list(columns)))
+    if hasattr(X, "iloc"):  # pandas: a Series or a one-column frame
+        X = X.to_numpy()
+    if hasattr(X, "__array__") and not isinstance(X, np.ndarray):
+        try:
+            X = np.asarray(X)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"X is a {type(X).__name__} that NumPy cannot read: {str(error).rstrip('.')}. Pass "
+                "an array of uint8 or float32 (torch: X.detach().cpu().float().numpy())."
+            ) from error
+    if isinstance(X, np.ndarray):
+        if X.ndim == 2 and X.shape[1] == 1:
+            X = X[:, 0]
+        if X.dtype.kind in "OUS" and X.ndim == 1:
+            X = X.tolist()
+        elif X.ndim == 1:
+            raise ValueError(
+                f"X holds {len(X)} numbers ({X.dtype}), not images. Pass paths, PIL images or "
+                "arrays."
+            )
+        elif X.dtype.kind in "OUS":
+            raise ValueError(
+                f"X is an array of shape {X.shape} and dtype {X.dtype}; paths are expected as "
+                "(n,). Pass one column of it, such as X[:, 0]."
+            )
+        elif (
+            X.ndim not in (3, 4)
+            or X.shape[3:] not in ((), (3,))
+            or (X.ndim == 3 and X.shape[2] in (3, 4))  # one colour image, not n grey ones
+        ):
+            raise ValueError(
+                f"X is an array of shape {X.shape} and dtype {X.dtype}; images are expected as "
+                "(n, H, W), as (n, H, W, 3) with the channels last, or as a list of images of "
+                "any size (one image alone: X[None])."
+            )
+        elif len(X):
+            _check_values(X)
+    if not isinstance(X, Sequence) and not isinstance(X, np.ndarray):
+        way_out = ""
+        if isinstance(X, Mapping):
+            way_out = " Pass list(X.values())."
+        elif isinstance(X, Set):
+            way_out = " Pass a list, whose order is that of the ages."
+        elif isinstance(X, Iterable) or hasattr(X, "__getitem__"):
+            way_out = " Pass list(X)."
+        raise ValueError(f"X must be a sequence of images, got {type(X).__name__}.{way_out}")
+    if len(X) == 0:
+        raise ValueError("X holds 0 images; at least one is needed (minimum of 1 is required).")
+    return X
+
+
+def _one_image(X: Any) -> str:
+    if isinstance(X, (str, bytes, os.PathLike)):
+        path = os.path.expanduser(os.fsdecode(X))
+        if os.path.isdir(path):
+            return (
+                f"X is a folder ({_printable(path)}). Pass the paths of its images, such as "
+                "sorted(pathlib.Path(X).glob('*.jpg')), or load it with skage.datasets "
+                "(load_utkface, load_table, ...)."
+            )
+        if os.path.splitext(path)[1].lower() in (".csv", ".tsv"):
+            return (
+                f"X is a table ({_printable(path)}). Load it with skage.datasets.load_table, and "
+                "pass its data."
+            )
+    return f"X is one image ({_name(X)}); pass a list: [X]."
+
+
+def _many_columns(X: Any, columns: list[Any]) -> str:
+    """What to do with a frame that holds more than images."""
+    of_images = [name for name in columns if isinstance(next(iter(X[name]), None), _IMAGES)]
+    text = f"X is a frame of {len(columns)} columns ({', '.join(map(str, columns[:10]))}"
+    text += ", ...)" if len(columns) > 10 else ")"
+    if not of_images:
+        return f"{text}, none of which holds images. Pass paths, PIL images or arrays."
+    return f"{text}; pass the one that holds the images, such as X[{of_images[0]!r}]."
+
+
+def _check_values(X: np.ndarray) -> None:
+    """Judge the range of all images together: a dark one may lie in [0, 1] by chance."""
+    if X.dtype.kind == "f":
+        low, high = float(np.fmin.reduce(X, axis=None)), float(np.fmax.reduce(X, axis=None))
+        if np.isfinite((low, high)).all() and not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+            raise ValueError(_outside("X", low, high))
+    elif X.dtype != np.uint8:
+        raise ValueError(_no_uint8("X", X))
+
+
+def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., Image.Image]]:
+    """Return a digest of the item's content and a function that decodes it.
+
+    A file is hashed as it lies on disk, so that an image whose activations are
+    known need not be decoded at all. The function takes the side in pixels that
+    the image will be resized to, if any: a JPEG much larger is decoded smaller.
+    """
+    if isinstance(item, DerivedImage):
+        source = digest_and_decoder(item.source, position)
+
+        def derived(size: int = 0) -> Image.Image:
+            return item.derive(*source, describe(item.source, position))
+
+        if item.recipe is not None:
+            return derived_key(source[0], item.recipe), derived
+        image = derived()
+    elif isinstance(item, (str, os.PathLike)):
+        data, stamp = _read_file(item, position)
+        digest = file_key(data)
+        if stamp is not None:
+            digests.put(os.fspath(item), (stamp, digest))
+        return digest, lambda size=0: _decode(data, item, position, size)
+    elif isinstance(item, Image.Image):
+        try:
+            with pillow_lock:
+                image = to_rgb(item)
+            image = _bare(item.copy() if image is item else image)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _unreadable(item, position, error) from error
+    else:
+        image = Image.fromarray(_to_uint8(item, position))
+    return pixels_key(image.size, image.tobytes()), lambda size=0: image
+
+
+def check_readable(item: Any, position: int, size: int) -> None:
+    """Raise an ImageError if an image cannot be read, or most likely not made."""
+    if isinstance(item, DerivedImage):
+        item.check(
+            *digest_and_decoder(item.source, position), describe(item.source, position), size
+        )
+    else:
+        digest_and_decoder(item, position)[1](size)
+
+
+def readable(X: Any, *, n_jobs: int | None = None) -> np.ndarray:
+    """Which images can be read: read all of them, and say of each whether it worked.
+
+    The crop of a face that is not found counts as not readable unless `FaceCropper`
+    takes the whole image instead (``on_no_face="whole"``). scikit-learn's searches score
+    no NaN and no failed fit: leave such images out before.
+
+    Parameters
+    ----------
+    X : sequence of n_samples images
+        Paths, PIL images, arrays or crops; see `check_images`.
+    n_jobs : int, default=None
+        Threads; None takes as many as there are processors.
+
+    Returns
+    -------
+    mask : ndarray of shape (n_samples,), bool
+
+    Raises
+    ------
+    ValueError
+        If X does not hold images; see `check_images`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skage.images import readable
+    >>> paths = np.array(["face.jpg", "lost.jpg"])
+    >>> mask = readable(paths)
+    >>> search.fit(paths[mask], ages[mask], groups=person[mask])  # doctest: +SKIP
+    """
+
+    def is_readable(position: int) -> bool:
+        try:
+            digest_and_decoder(images[position], position)[1](1)
+        except ImageError:
+            return False
+        return True
+
+    images = check_images(X)
+    return np.array(list(map_ahead(is_readable, range(len(images)), n_jobs)), dtype=bool)
+
+
+def resize(image: Image.Image, size: int) -> np.ndarray:
+    """Squeeze an RGB image to (size, size, 3) uint8, as DEX squeezes its crops."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def remembered_digest(item: Any) -> bytes | None:
+    """The digest of a file that was read before and has not changed, else None."""
+    if isinstance(item, DerivedImage):
+        source = remembered_digest(item.source)
+        if source is None or item.recipe is None:
+            return None
+        return derived_key(source, item.recipe)
+    if not isinstance(item, (str, os.PathLike)):
+        return None
+    try:
+        stamp, digest = digests.get(os.fspath(item)) or (None, None)
+        return digest if stamp and _stamp(os.stat(_expanded(item))) == stamp else None
+    except Exception:  # what is wrong will show when it is read
+        return None
+
+
+def map_ahead(
+    function: Callable[[T], R], items: Iterable[T], n_jobs: int | None = None, ahead: int = 0
+) -> Generator[R, None, None]:
+    """Map in threads and in order, at most `ahead` results before the consumer."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning; pass 1 or more, or -1 for all processors.")
+    n_threads = -1 if n_jobs is None else n_jobs
+    if n_threads < 0:
+        n_threads = max(cpu_count() + 1 + n_threads, 1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > max(ahead, n_threads):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def image_tags(tags: Any) -> Any:
+    """Mark scikit-learn tags as those of an estimator of images."""
+    tags.input_tags.two_d_array = False
+    tags.input_tags.three_d_array = True
+    tags.input_tags.string = True
+    return tags
+
+
+def _expanded(path: str | os.PathLike) -> str:
+    return os.path.expanduser(os.fspath(path))
+
+
+def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | None]:
+    """The content, and what tells this file from a later one if that can be told."""
+    try:
+        status = os.stat(_expanded(path))
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(
+                f"{describe(path, position)} is a folder, not an image. Pass the paths of its "
+                "images instead."
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise _refusal(path, position, "is not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise _refusal(
+                path,
+                position,
+                f"has {status.st_size} bytes, more than the {MAX_FILE_BYTES} that an image may "
+                "have",
+            )
+        with open(_expanded(path), "rb") as file:
+            data = file.read()
+            after = _stamp(os.fstat(file.fileno()))
+    except (ImageError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise _refusal(path, position, "does not exist") from error
+    except Exception as error:
+        raise _refusal(path, position, f"cannot be opened: {error}") from error
+    if not data:
+        raise _refusal(path, position, "is empty (0 bytes)")
+    settled = max(after[3:]) < time.time_ns() - _SETTLED
+    return data, after if settled and after == _stamp(status) else None
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            width, height = image.size
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and width * height > limit:
+                raise _refusal(
+                    item,
+                    position,
+                    f"would decode to {width} x {height} pixels, more than "
+                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the file",
+                )
+            if image.info.get("progressive") and (n_scans := _count_scans(data)) > _MAX_SCANS:
+                raise ValueError(f"it has {n_scans} scans, more than {_MAX_SCANS}")
+            if size:
+                image.draft(None, (_DRAFT * size, _DRAFT * size))
+            return _bare(to_rgb(image))
+    except (ImageError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise _refusal(item, position, f"is not a readable image: {_unknown(data)}") from error
+    except Image.DecompressionBombError as error:
+        raise _refusal(
+            item,
+            position,
+            f"would decode to too many pixels: {error} Raise PIL.Image.MAX_IMAGE_PIXELS if you "
+            "trust the file",
+        ) from error
+    except Exception as error:  # decoders raise whatever a broken file leads them to
+        raise _unreadable(item, position, error) from error
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """Without EXIF tags and colour profile, which were applied and must not be again."""
+    image.info = {}
+    return image
+
+
+def _unknown(data: bytes) -> str:
+    """Why Pillow may not identify a file."""
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "it is broken, or a kind of TIFF that Pillow does not read; convert it to 8-bit RGB"
+    if data[4:8] == b"ftyp" and data[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+        return (
+            "HEIF is not among Pillow's formats; install pillow-heif and call "
+            "pillow_heif.register_heif_opener()"
+        )
+    return "unknown format"
+
+
+def _count_scans(jpeg: bytes) -> int:
+    n_scans, at = 0, 2
+    while (marker := _MARKER.search(jpeg, at)) and marker[1] != b"\xd9":  # the end
+        n_scans += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return n_scans
+
+
+def _formats() -> list[str]:
+    """What may be opened; all plugins are loaded now, as Pillow's own way is not thread-safe.
+
+    It loads them when a file is of no usual format, and may take a file that is
+    opened in another thread meanwhile for one of no format at all.
+    """
+    Image.preinit()
+    Image.init()
+    return [name for name in Image.ID if name not in _REFUSED_FORMATS]
+
+
+def _to_uint8(item: Any, position: int) -> np.ndarray:
+    name = f"Image {position} of X"
+    if isinstance(item, list | tuple) and item and isinstance(item[0], _IMAGES):
+        raise ImageError(
+            f"{name} is a {type(item).__name__} of {len(item)} images. Pass one flat list of "
+            "images."
+        )
+    try:
+        array = np.asarray(item)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _unreadable(item, position, error) from error
+    expected = "expected a path, a PIL image, or an array (H, W) or (H, W, 3)"
+    if array.ndim == 0:
+        if isinstance(item, bytes) or hasattr(item, "read"):
+            what, expected = "the content of a file", "pass what PIL.Image.open makes of it"
+        else:
+            what = repr(item)[:80]
+        raise ImageError(f"{name} is {what} ({type(item).__name__}); {expected}.")
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
+        way_out = ""
+        if array.ndim == 3 and array.shape[0] in (1, 3):
+            way_out = " Put the channels last: numpy.moveaxis(image, 0, 2)."
+        elif array.shape[2:] == (4,):
+            way_out = " Leave alpha out: image[:, :, :3]."
+        elif array.shape[2:] == (1,):
+            way_out = " Leave the last axis out: image[:, :, 0]."
+        raise ImageError(
+            f"{name} is a {type(item).__name__} of shape {array.shape}; {expected}.{way_out}"
+        )
+    if array.dtype.kind == "f":
+        low, high = float(array.min()), float(array.max())
+        if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # also true of NaN
+            raise ImageError(_outside(name, low, high))
+        array = np.round(array.clip(0, 1) * 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ImageError(_no_uint8(name, array))
+    return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
+
+
+def _outside(name: str, low: float, high: float) -> str:
+    return (
+        f"{name} has floats from {low} to {high}; floats must lie in [0, 1]. "
+        f"{float_advice(low, high)}"
+    )
+
+
+def _no_uint8(name: str, array: np.ndarray) -> str:
+    return (
+        f"{name} has dtype {array.dtype}; pass uint8 in 0..255 or floats in [0, 1]. "
+        f"{integer_advice(array)}".rstrip()
+    )
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, DerivedImage):
+        return _name(item.source)
+    try:
+        if isinstance(item, Image.Image):
+            path = getattr(item, "filename", "")
+            return _printable(path) if path else f"{item.mode} image of {item.size}"
+        if isinstance(item, (str, os.PathLike)):
+            return _printable(item)
+    except Exception:  # an object of the user's, which may raise anything
+        pass
+    return type(item).__name__
+
+
+def _printable(path: str | bytes | os.PathLike) -> str:
+    """A path as it is, or as Python writes it if a terminal or a log could not."""
+    path = os.fsdecode(path)
+    return path if path and path.isprintable() else repr(path)
+
+
+def summarise(errors: Sequence[ImageError], n_shown: int) -> tuple[str, list[str]]:
+    """What is wrong with several images, and the messages of some without the way out."""
+    what = " or ".join(sorted({error.what for error in errors}))
+    return what, [error.message for error in errors[:n_shown]]
+
+
+def describe(item: Any, position: int) -> str:
+    """How messages name an image."""
+    return f"{_name(item)} (item {position})"
+
+
+def _unreadable(item: Any, position: int, error: Exception) -> ImageError:
+    reason = str(error) or type(error).__name__
+    return _refusal(item, position, f"is not a readable image: {reason}")
+
+
+def _refusal(item: Any, position: int, what: str) -> ImageError:
+    return ImageError(f"{describe(item, position)} {what.rstrip('.')}.", SKIP_HINT)

@@ -1,0 +1,1 @@
+"""Model files: skage's own, and the original DEX models."""

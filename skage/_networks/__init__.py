@@ -1,0 +1,1 @@
+"""VGG networks, their weights, and the cut between frozen and trained layers."""

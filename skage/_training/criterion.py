@@ -1,0 +1,74 @@
+"""A loss over a batch, and the distributions that a network's outputs stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..losses import REGRESSION, TERMS, Goal
+
+
+class Criterion:
+    """A loss over a batch, and the distributions that a network's outputs stand for.
+
+    Parameters
+    ----------
+    weights : dict of str to float
+        As `check_loss` returns them.
+    values : sequence of k floats, default=None
+        The bins' values in years, ascending.
+    """
+
+    def __init__(self, weights: Mapping[str, float], values: Any = None):
+        self.weights = dict(weights)
+        self.values = None if values is None else torch.as_tensor(values, dtype=torch.float32)
+        self.regression = next((name for name in self.weights if name in REGRESSION), None)
+
+    def __call__(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        outputs = outputs.float()
+        ages = targets.get("ages", torch.empty(0))
+        goal = Goal(targets["codes"], targets.get("distribution"), ages)
+        if self.regression is not None:
+            # In the output's own units: in years, a square's gradient would be huge.
+            error = (self._years(outputs) - goal.ages) / self._spread()
+            loss = error.abs() if self.regression == "l1" else error**2 / 2
+        else:
+            log_p = outputs.log_softmax(dim=1)
+            values = None if self.values is None else self.values.to(log_p.device)
+            terms = (w * TERMS[name](log_p, goal, values) for name, w in self.weights.items())
+            loss = torch.stack(list(terms)).sum(dim=0)
+        return (loss * targets["weight"]).mean()
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Distributions over the bins, (n, k).
+
+        A single output is an age: its distribution is that on the two bins beside
+        it, or on an end bin, whose expectation it is.
+        """
+        outputs = outputs.float()
+        return outputs.softmax(dim=1) if self.regression is None else self._two_hot(outputs)
+
+    def _years(self, outputs: Tensor) -> Tensor:
+        """The network's single output is in units of the bins' spread around their mean."""
+        assert self.values is not None
+        values = self.values.to(outputs.device)
+        return values.mean() + outputs[:, 0] * self._spread()
+
+    def _spread(self) -> float:
+        assert self.values is not None
+        return max(self.values.std(correction=0).item(), 1.0)
+
+    def _two_hot(self, outputs: Tensor) -> Tensor:
+        assert self.values is not None
+        values = self.values.to(outputs.device)
+        if len(values) == 1:
+            return torch.ones_like(outputs)
+        ages = self._years(outputs).clamp(values[0], values[-1])
+        right = torch.searchsorted(values, ages).clamp(1, len(values) - 1)
+        share = (ages - values[right - 1]) / (values[right] - values[right - 1])
+        p = outputs.new_zeros(len(ages), len(values))
+        p.scatter_(1, right[:, None], share[:, None])
+        return p.scatter_(1, right[:, None] - 1, 1 - share[:, None])
