@@ -16,6 +16,8 @@ from ._images.geometry import cut_out
 from ._images.reading import DerivedImage
 from ._keys import jitter_recipe
 
+__all__ = ["Jitter"]
+
 
 class Jitter(BaseEstimator):
     """Copies of an image, turned, shifted, scaled and mirrored at random (DEX).

@@ -21,6 +21,8 @@ from ._images.reading import (
     resize,
 )
 
+__all__ = ["AgeBinsDisplay", "AgeDistributionDisplay", "FacesDisplay", "TrainingHistoryDisplay"]
+
 _FACE = 160  # pixels, of a face shown
 _COLUMNS = 6  # of faces in a figure
 _LINES, _CHARACTERS = 7, 27  # of a message in the place of a face

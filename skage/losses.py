@@ -15,9 +15,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+__all__ = [
+    "TERMS",
+    "BatchTargets",
+    "cross_entropy",
+    "cumulative",
+    "expectation_l1",
+    "expectation_l2",
+    "ranked_probability",
+    "variance",
+]
+
 
 @dataclass
-class Goal:
+class BatchTargets:
     """What a batch of images is to be predicted as.
 
     Parameters
@@ -34,53 +45,53 @@ class Goal:
     distribution: Tensor | None
     ages: Tensor
 
-    def spread(self, n_bins: int) -> Tensor:
+    def probabilities(self, n_bins: int) -> Tensor:
         """The distribution, (n, n_bins)."""
         if self.distribution is not None:
             return self.distribution
         return nn.functional.one_hot(self.codes, n_bins).float()
 
 
-def cross_entropy(log_p: Tensor, goal: Goal, values: Tensor | None) -> Tensor:
+def cross_entropy(log_p: Tensor, targets: BatchTargets, values: Tensor | None) -> Tensor:
     """-sum_k t_k log p_k.
 
     DEX (Rothe et al., ICCVW 2015) with hard targets; with soft ones as in label
     distribution learning (DLDL: Gao et al., IEEE TIP 2017, up to a constant), HL-Gauss
     (Imani and White, ICML 2018) and SORD (Diaz and Marathe, CVPR 2019).
     """
-    if goal.distribution is None:
-        return nn.functional.nll_loss(log_p, goal.codes, reduction="none")
-    return -(goal.distribution * log_p).sum(dim=1)
+    if targets.distribution is None:
+        return nn.functional.nll_loss(log_p, targets.codes, reduction="none")
+    return -(targets.distribution * log_p).sum(dim=1)
 
 
-def expectation_l1(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+def expectation_l1(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
     """|E - y|, years (DLDL-v2: Gao et al., IJCAI 2018)."""
-    return (log_p.exp() @ values - goal.ages).abs()
+    return (log_p.exp() @ values - targets.ages).abs()
 
 
-def expectation_l2(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+def expectation_l2(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
     """(E - y)^2 / 2, square years (the mean loss of Pan et al., CVPR 2018)."""
-    return (log_p.exp() @ values - goal.ages) ** 2 / 2
+    return (log_p.exp() @ values - targets.ages) ** 2 / 2
 
 
-def variance(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+def variance(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
     """sum_k p_k (v_k - E)^2, square years (the variance loss of Pan et al., CVPR 2018)."""
     p = log_p.exp()
     return (p * (values - (p @ values)[:, None]) ** 2).sum(dim=1)
 
 
-def ranked_probability(log_p: Tensor, goal: Goal, values: Tensor) -> Tensor:
+def ranked_probability(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
     """sum_k (v_{k+1} - v_k) (P_k - T_k)^2, years, with cumulative sums P of p and T of t.
 
     The ranked probability score (Epstein, J. Appl. Meteorol. 1969), and the squared
     earth mover's distance of Hou et al. (2016), with the bins' distances in years.
     """
     p = log_p.exp()
-    apart = (p - goal.spread(p.shape[1])).cumsum(dim=1)[:, :-1]
+    apart = (p - targets.probabilities(p.shape[1])).cumsum(dim=1)[:, :-1]
     return apart**2 @ values.diff()
 
 
-def cumulative(log_p: Tensor, goal: Goal, values: Tensor | None) -> Tensor:
+def cumulative(log_p: Tensor, targets: BatchTargets, values: Tensor | None) -> Tensor:
     """Mean over the k - 1 cuts of the binary cross-entropy of lying above the cut.
 
     The loss of ordinal networks (Niu et al., CVPR 2016; CORAL: Cao et al., Pattern
@@ -90,11 +101,11 @@ def cumulative(log_p: Tensor, goal: Goal, values: Tensor | None) -> Tensor:
     # Sums of probabilities from either end, in logarithms.
     below = log_p.logcumsumexp(dim=1)[:, :-1].clamp(max=-1e-7)
     above = log_p.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:].clamp(max=-1e-7)
-    t = goal.spread(log_p.shape[1]).cumsum(dim=1)[:, :-1]
+    t = targets.probabilities(log_p.shape[1]).cumsum(dim=1)[:, :-1]
     return -(t * below + (1 - t) * above).sum(dim=1) / max(t.shape[1], 1)
 
 
-Term = Callable[[Tensor, Goal, Any], Tensor]
+Term = Callable[[Tensor, BatchTargets, Any], Tensor]
 #: The terms that a loss may have; those of years need ages and bin values.
 TERMS: dict[str, Term] = {
     term.__name__: term

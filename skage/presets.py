@@ -10,6 +10,8 @@ from .classifier import VGG16Classifier
 from .regressor import BinnedAgeRegressor
 from .schedules import StepDecay
 
+__all__ = ["dex"]
+
 
 def dex(**parameters: Any) -> BinnedAgeRegressor:
     """Make the model of DEX (Rothe et al., ICCVW 2015 and IJCV 2016), not yet fitted.

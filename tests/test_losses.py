@@ -6,19 +6,19 @@ from sklearn.linear_model import LogisticRegression
 
 from skage import AgeBinner, BinnedAgeRegressor
 from skage._training.criterion import Criterion
-from skage.losses import REGRESSION, TERMS, Goal, check_loss
+from skage.losses import REGRESSION, TERMS, BatchTargets, check_loss
 
 from .conftest import tiny_classifier, tiny_model
 
 VALUES = torch.tensor([5.0, 20.0, 40.0, 70.0], dtype=torch.float64)
 
 
-def goal_of(ages, encoding="hard"):
+def batch_of(ages, encoding="hard"):
     binner = AgeBinner([0, 10, 30, 50, 100], representative="midpoint", encoding=encoding)
     binner.fit([0, 100])
     codes = torch.from_numpy(binner.transform(ages))
     soft = None if encoding == "hard" else torch.from_numpy(binner.encode(ages)).double()
-    return Goal(codes, soft, torch.tensor(ages, dtype=torch.float64))
+    return BatchTargets(codes, soft, torch.tensor(ages, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("encoding", ["hard", "gaussian", "sord", "two_hot"])
@@ -26,18 +26,18 @@ def goal_of(ages, encoding="hard"):
 def test_gradients_are_those_of_differences(name, encoding):
     torch.manual_seed(0)
     logits = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    goal = goal_of([3.0, 25.0, 90.0], encoding)
-    torch.autograd.gradcheck(lambda x: TERMS[name](x.log_softmax(1), goal, VALUES), logits)
+    targets = batch_of([3.0, 25.0, 90.0], encoding)
+    torch.autograd.gradcheck(lambda x: TERMS[name](x.log_softmax(1), targets, VALUES), logits)
 
 
 @pytest.mark.parametrize("name", sorted(set(TERMS) - {"variance"}))
 def test_a_term_is_least_where_the_prediction_is_right(name):
-    goal = goal_of([25.0])
-    goal.ages[:] = VALUES[1]
+    targets = batch_of([25.0])
+    targets.ages[:] = VALUES[1]
     right = torch.tensor([[-20.0, 20.0, -20.0, -20.0]]).double().log_softmax(1)
     near = torch.tensor([[-20.0, 0.0, 0.0, -20.0]]).double().log_softmax(1)
     far = torch.tensor([[-20.0, 0.0, -20.0, 0.0]]).double().log_softmax(1)
-    losses = [TERMS[name](log_p, goal, VALUES).item() for log_p in (right, near, far)]
+    losses = [TERMS[name](log_p, targets, VALUES).item() for log_p in (right, near, far)]
     assert losses[0] == pytest.approx(0, abs=1e-6)
     assert losses[0] < losses[1]
     if name != "cross_entropy":  # which knows no distance
@@ -46,9 +46,9 @@ def test_a_term_is_least_where_the_prediction_is_right(name):
 
 def test_terms_are_what_they_say():
     p = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
-    goal, log_p = goal_of([25.0]), p.log()
+    targets, log_p = batch_of([25.0]), p.log()
     expected = (p @ VALUES).item()
-    found = {name: term(log_p, goal, VALUES).item() for name, term in TERMS.items()}
+    found = {name: term(log_p, targets, VALUES).item() for name, term in TERMS.items()}
     assert found["cross_entropy"] == pytest.approx(-np.log(0.2))
     assert found["expectation_l1"] == pytest.approx(abs(expected - 25))
     assert found["expectation_l2"] == pytest.approx((expected - 25) ** 2 / 2)

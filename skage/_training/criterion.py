@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..losses import REGRESSION, TERMS, Goal
+from ..losses import REGRESSION, TERMS, BatchTargets
 
 
 class Criterion:
@@ -30,15 +30,15 @@ class Criterion:
     def __call__(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         outputs = outputs.float()
         ages = targets.get("ages", torch.empty(0))
-        goal = Goal(targets["codes"], targets.get("distribution"), ages)
+        batch = BatchTargets(targets["codes"], targets.get("distribution"), ages)
         if self.regression is not None:
             # In the output's own units: in years, a square's gradient would be huge.
-            error = (self._years(outputs) - goal.ages) / self._spread()
+            error = (self._years(outputs) - batch.ages) / self._spread()
             loss = error.abs() if self.regression == "l1" else error**2 / 2
         else:
             log_p = outputs.log_softmax(dim=1)
             values = None if self.values is None else self.values.to(log_p.device)
-            terms = (w * TERMS[name](log_p, goal, values) for name, w in self.weights.items())
+            terms = (w * TERMS[name](log_p, batch, values) for name, w in self.weights.items())
             loss = torch.stack(list(terms)).sum(dim=0)
         return (loss * targets["weight"]).mean()
 
