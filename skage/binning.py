@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._checks import OLDEST, check_ages, check_weights
 from ._partition import balanced_cuts
+from ._targets import AgeTargets
 
 
 class AgeBinner(TransformerMixin, BaseEstimator):
@@ -235,6 +236,25 @@ class AgeBinner(TransformerMixin, BaseEstimator):
                 )
         with np.errstate(under="ignore"):  # far tails are zero
             return self._distributions(ages, std).astype(np.float32)
+
+    def targets(self, X, std=None):
+        """What a classifier of the bins is to learn of ages; see `AgeTargets`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            Ages in years.
+        std : array-like of shape (n_samples,), default=None
+            Standard deviations of apparent ages, in years; see `encode`.
+
+        Returns
+        -------
+        targets : AgeTargets
+            Its distributions are None where `encoding` is "hard".
+        """
+        check_is_fitted(self)
+        is_hard = self.encoding == "hard" and std is None
+        return AgeTargets(check_ages(X), self.bin_values_, None if is_hard else self.encode(X, std))
 
     def inverse_transform(self, X):
         """Ages of bin codes, or expected ages of bin probabilities (DEX, equation 4).

@@ -15,15 +15,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from ._activations.collect import collect_activations, iter_activations
+from ._activations.features import Features, Reading
 from ._activations.frozen import FrozenPrefix
-from ._activations.pool import ActivationPool, release_pages, shared_pool
+from ._activations.pool import ActivationPool, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
 from ._hardware import mend_forked_process, resolve_device, resolve_precision
 from ._images.reading import ImageError, check_images, image_tags, summarise
 from ._memory import fit_lock
 from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, build
+from ._targets import LearnsAges
 from ._training.checkpoint import FitFiles
 from ._training.criterion import Criterion
 from ._training.targets import check_labels
@@ -33,7 +34,7 @@ from .losses import check_loss, needs_years
 from .schedules import OneCycle, StepDecay
 
 
-class VGG16Classifier(ClassifierMixin, BaseEstimator):
+class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     """VGG16 over images (DEX, Rothe et al., IJCV 2016, section 3.1), trained with skorch.
 
     The network is cut at its first trainable layer. Within one fit each image
@@ -337,7 +338,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, ages=None, bin_values=None, distributions=None):
+    def fit(self, X, y, sample_weight=None, *, targets=None):
         """Train the network.
 
         Parameters
@@ -348,13 +349,10 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             Labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the images in the loss.
-        ages : array-like of shape (n_samples,), default=None
-            Ages in years, for losses of years and the validation MAE.
-        bin_values : array-like, default=None
-            Ages in years that stand for the labels 0, 1, ...; goes with `ages`.
-        distributions : array-like of shape (n_samples, n_bins), default=None
-            What to learn in place of `y` alone: probabilities of the labels 0, 1,
-            ..., as `AgeBinner.encode` makes them.
+        targets : AgeTargets, default=None
+            The ages behind the labels, as `AgeBinner.targets` makes them and
+            BinnedAgeRegressor passes them: for losses in years, distributions to learn,
+            and the validation MAE. The labels are then codes of its bins.
 
         Returns
         -------
@@ -370,13 +368,11 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         mend_forked_process()
         images = check_images(X)
         check_consistent_length(images, y)
-        labels = check_labels(y, sample_weight, self.class_weight, ages, bin_values, distributions)
+        labels = check_labels(y, sample_weight, self.class_weight, targets)
         criterion = self._criterion(labels)
-        self._check_early_stopping(len(labels.rows))
-        self._check_together()
+        self._check_together(len(labels.rows))
         config = self._training_config()
         random_state = check_random_state(self.random_state)
-        n_outputs = len(labels.classes) if criterion.regression is None else 1
 
         with (
             fit_lock,
@@ -384,59 +380,42 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             _deterministic(),
             self._open_store() as store,
         ):
-            prefix, suffix = self._build(n_outputs, labels.bin_values, random_state)
-            frozen = self._frozen(prefix, self.image_size, config.device, config.precision)
-            pool = shared_pool(frozen, store) or ActivationPool()
-            versions = self._collect(images, labels.rows, frozen, store, pool)
-            targets = labels.targets_of(versions[0].positions)
-            self._check_early_stopping(len(targets))
-            saved = FitFiles(self.checkpoint)
+            prefix, suffix = self._build(criterion, labels, random_state)
+            exact = self.precision == "float32"
+            network = FrozenPrefix(prefix, self.image_size, config.precision, config.device, exact)
+            pool = shared_pool(network, store) or ActivationPool()
+            features = Features(network, store, pool, self._reading())
+            versions = self._collect(features, images, labels.rows)
+            learned = labels.targets_of(versions[0].positions)
+            self._check_together(len(learned))
+            files = FitFiles(self.checkpoint)
             nets, held_out = [], []
             for member in range(self.n_members):
                 if member:
-                    suffix = self._build(n_outputs, labels.bin_values, random_state)[1]
-                is_valid = _held_out(
-                    targets.codes if targets.ages is None else targets.ages,
-                    self.validation_fraction,
-                    random_state,
-                )
-                activations, rows, projection = training_rows(
-                    versions, pool, ~is_valid, self.n_components, config.device, store
-                )
-                file = saved.file(
-                    suffix,
-                    *(b"".join(version.keys) for version in versions),
-                    *vars(targets).values(),
-                    is_valid,
-                    self.n_components,
-                    self.loss,
-                    labels.bin_values,
-                    config.facts,
-                )
-                data = TrainingData(activations, rows, targets, is_valid)
-                net = train(suffix, data, criterion, config, checkpoint=file)
-                if projection is not None:
-                    projection.fold_into(net.module_.classifier)
-                    release_pages(projection.components)
-                for array in (versions[0].array, activations):
-                    release_pages(array)
-                nets.append(net)
+                    suffix = self._build(criterion, labels, random_state)[1]
+                is_valid = _held_out(learned.years, self.validation_fraction, random_state)
+                data = self._training_data(features, versions, learned, is_valid, config)
+                facts = (*data.facts, self.n_components, self.loss, labels.bin_values, config.facts)
+                file = files.file(suffix, *facts)
+                nets.append(train(suffix, data, criterion, config, checkpoint=file))
+                data.release(nets[-1].module_)
                 held_out.append(versions[0].positions[is_valid])
-            saved.remove()
-        self.classes_ = labels.classes
-        self.prefix_ = prefix
-        self.nets_ = nets
-        self.held_out_ = held_out
+            files.remove()
+        return self._set_fitted(
+            labels.classes, prefix, nets, held_out, len(versions[0].errors), _preparation(images)
+        )
+
+    def _set_fitted(self, classes, prefix, nets, held_out, n_skipped, preparation):
+        self.classes_, self.prefix_, self.nets_ = classes, prefix, nets
+        self.held_out_, self.n_skipped_, self.preparation_ = held_out, n_skipped, preparation
+        self.image_size_ = self.image_size
         self.history_ = [
-            ({"member": member} if self.n_members > 1 else {})
+            ({"member": member} if len(nets) > 1 else {})
             | {k: v for k, v in row.items() if k != "batches"}
             for member, net in enumerate(nets)
             for row in net.history
         ]
-        self.n_skipped_ = len(versions[0].errors)
-        self.image_size_ = self.image_size
-        self.preparation_ = _preparation(images)
-        self._make_ready(frozen, config.device)
+        self._ready: tuple | None = None
         return self
 
     def set_params(self, **params):
@@ -491,39 +470,41 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         mend_forked_process()
         images = check_images(X)
         self._check_preparation(images)
-        seen = views(images, self.image_size_, self.crop, self.test_augment)
-        probabilities, errors = self._probabilities(seen[0])
-        for view in seen[1:]:
-            probabilities += self._probabilities(view)[0]
-        probabilities /= len(seen)
+        network, suffixes = self._get_ready()
+        errors = []
+        with self._open_store() as store:
+            pool = shared_pool(network, store, make=False)
+            features = Features(network, store, pool, self._reading())
+            seen = views(images, self.image_size_, self.crop, self.test_augment)
+            probabilities = np.zeros((len(images), len(self.classes_)), dtype=np.float32)
+            for view in seen:
+                found, errors = self._probabilities(features, suffixes, view)
+                probabilities += found
+        if pool is not None:
+            pool.release_pages()
         if errors:
             _warn_skipped(errors, len(images), "get NaN, which only skage's scorers leave out")
-        return probabilities
+        return probabilities / len(seen)
 
-    def _probabilities(self, images):
-        """Probabilities of the classes, and what is wrong with the images without."""
-        frozen, suffixes, device = self._get_ready()
+    def _probabilities(self, features, suffixes, images):
+        """Probabilities of the classes, NaN for what is not read, and what is wrong with it."""
         probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
         errors: list[ImageError] = []
-        with contextlib.ExitStack() as stack:
-            store = stack.enter_context(self._open_store())
-            pool = shared_pool(frozen, store, make=False)
-            chunks = iter_activations(images, frozen, store=store, pool=pool, **self._reading())
-            for chunk in stack.enter_context(contextlib.closing(chunks)):
+        device, dtype = features.network.device, features.network.dtype
+        with contextlib.closing(features.stream(images)) as chunks:
+            for chunk in chunks:
                 errors += chunk.errors
                 if not chunk.positions:
                     continue
                 with (
                     torch.inference_mode(),
-                    torch.autocast(device.type, frozen.dtype, enabled=frozen.dtype.itemsize < 4),
+                    torch.autocast(device.type, dtype, enabled=dtype.itemsize < 4),
                     _deterministic(),
                 ):
-                    activations = torch.from_numpy(chunk.activations).to(device)
+                    activations = chunk.activations.to(device)
                     outputs = [suffix(activations) for suffix in suffixes]
                 found = [self.net_.criterion_.probabilities(output) for output in outputs]
                 probabilities[chunk.positions] = torch.stack(found).mean(dim=0).cpu().numpy()
-        if pool is not None:
-            pool.release_pages()
         return probabilities, errors
 
     def predict(self, X):
@@ -563,8 +544,7 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
         if labels.bin_values is None and needs_years(loss):
             raise ValueError(
                 f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, "
-                "itself rather than in a pipeline (FaceCropper may stand before both), or pass "
-                "ages and bin_values to fit."
+                "or pass targets to fit."
             )
         criterion = Criterion(loss, labels.bin_values)
         if criterion.regression is not None and labels.targets.distribution is not None:
@@ -594,11 +574,12 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             verbose=self.verbose,
         )
 
-    def _check_early_stopping(self, n_images):
+    def _check_together(self, n_images):
         if self.early_stopping and (not self.validation_fraction or n_images < 2):
-            raise ValueError("early_stopping needs a validation_fraction above 0, and 2 images.")
-
-    def _check_together(self):
+            raise ValueError(
+                "early_stopping needs images to watch. Pass a validation_fraction above 0, and at "
+                "least 2 images."
+            )
         if self.checkpoint is not None and self.callbacks:
             raise ValueError(
                 "checkpoint does not keep the state of callbacks. Leave out callbacks, or pass "
@@ -618,28 +599,27 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
                     f"{', '.join(BLOCKS)}; {block!r}: {ratio!r} is none."
                 )
 
-    def _build(self, n_outputs, bin_values, random_state):
+    def _build(self, criterion, labels, random_state):
         """A prefix, and a suffix with fresh layers; torch's generator is seeded."""
         torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
         return build(
-            n_outputs,
+            len(labels.classes) if criterion.regression is None else 1,
             weights=self.weights,
             backbone=self.backbone,
             trainable=self.trainable,
             hidden_layer_sizes=self._check_layers(),
             dropout=self.dropout,
             image_size=self.image_size,
-            bin_values=bin_values,
+            bin_values=labels.bin_values,
             n_components=self.n_components,
         )
 
-    def _collect(self, images, rows, frozen, store, pool):
+    def _collect(self, features, images, rows):
         """Activations of the readable ones of some images, and of their copies."""
-        where = {"store": store, "pool": pool, **self._reading()}
         plain = views(images, self.image_size, self.crop, None)[0]
-        found = collect_activations(plain, frozen, positions=rows, **where)
+        found = features.collect(plain, rows)
         if found.errors and not len(found.positions):
-            _, (first,) = summarise(found.errors, 1)
+            first = found.errors[0].message
             raise ImageError(f"None of the {len(rows)} images can be read. {first}")
         if found.errors:
             _warn_skipped(found.errors, len(rows), "are left out of fit", stacklevel=4)
@@ -647,7 +627,14 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             return [found]
         readable = [images[position] for position in found.positions]
         copies = self.augment.copies(readable, self.image_size, self.crop)
-        return [found] + [collect_activations(c, frozen, check=False, **where) for c in copies]
+        return [found, *(features.collect(copy, check=False) for copy in copies)]
+
+    def _training_data(self, features, versions, targets, is_valid, config):
+        activations, rows, projection = training_rows(
+            versions, features.pool, ~is_valid, self.n_components, config.device, features.store
+        )
+        keys = [b"".join(version.keys) for version in versions]
+        return TrainingData(activations, rows, targets, is_valid, keys, projection)
 
     def _check_layers(self):
         sizes = self.hidden_layer_sizes
@@ -678,18 +665,13 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             )
         return sizes
 
-    def _frozen(self, prefix, image_size, device, precision):
-        return FrozenPrefix(
-            prefix, image_size, precision, device, exact=self.precision == "float32"
-        )
-
     def _open_store(self):
         # Random layers that no seed fixes are met once: their activations are not kept.
         kept = self.weights is not None or isinstance(self.random_state, Integral)
         return open_store(self.feature_cache if kept else None)
 
     def _reading(self):
-        return {"on_error": self.on_error, "n_jobs": self.n_jobs, "progress": self.verbose > 0}
+        return Reading(self.on_error, self.n_jobs, progress=self.verbose > 0)
 
     def _get_ready(self):
         """The fitted network on its device; made on first use, left out of pickles."""
@@ -701,15 +683,13 @@ class VGG16Classifier(ClassifierMixin, BaseEstimator):
             warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
             device = torch.device("cpu")
         precision = resolve_precision(self.precision, device)
-        frozen = self._frozen(self.prefix_, self.image_size_, device, precision)
-        return self._make_ready(frozen, device)
-
-    def _make_ready(self, frozen, device):
+        exact = self.precision == "float32"
+        network = FrozenPrefix(self.prefix_, self.image_size_, precision, device, exact)
         suffixes = [net.module_.eval() for net in self.nets_]
         if device.type != "cpu":
             suffixes = copy.deepcopy(suffixes)
-        ready = frozen, [suffix.to(device) for suffix in suffixes], device
-        self._ready: tuple | None = (self._ready_for(), ready)
+        ready = network, [suffix.to(device) for suffix in suffixes]
+        self._ready = (self._ready_for(), ready)
         return ready
 
     def _ready_for(self):

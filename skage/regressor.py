@@ -11,6 +11,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.metrics import r2_score
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import (
@@ -27,6 +28,7 @@ from sklearn.utils.validation import (
 
 from ._checks import check_ages, check_weights
 from ._images.reading import image_tags
+from ._targets import LearnsAges
 from .binning import AgeBinner, tails
 from .metrics import predicted_only
 
@@ -146,15 +148,14 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         binner = clone(self.binner) if self.binner is not None else AgeBinner()
         binner.fit(y, sample_weight=sample_weight)
-        if has_fit_parameter(classifier, "bin_values"):
-            fit_params = {**fit_params, "ages": y, "bin_values": binner.bin_values_}
-        if binner.encoding != "hard" or age_std is not None:
-            if not has_fit_parameter(classifier, "distributions"):
-                raise TypeError(
-                    f"{type(classifier).__name__} learns labels, not distributions: leave out "
-                    "age_std, and give the binner encoding='hard'."
-                )
-            fit_params = {**fit_params, "distributions": binner.encode(y, age_std)}
+        targets, name = binner.targets(y, age_std), _targets_parameter(classifier)
+        if name is not None:
+            fit_params = {**fit_params, name: targets}
+        elif targets.distributions is not None:
+            raise TypeError(
+                f"{type(classifier).__name__} learns labels, not distributions. Leave out age_std "
+                "and give the binner encoding='hard', or take a VGG16Classifier."
+            )
         classifier = clone(classifier).fit(X, binner.transform(y), **fit_params)
 
         self.binner_, self.classifier_ = binner, classifier
@@ -384,3 +385,12 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         tags.input_tags = get_tags(self.classifier).input_tags
         tags.non_deterministic = get_tags(self.classifier).non_deterministic
         return tags
+
+
+def _targets_parameter(classifier):
+    """The name by which a classifier's fit takes `AgeTargets`; None if it learns labels alone."""
+    if isinstance(classifier, Pipeline):
+        step, last = classifier.steps[-1]
+        name = _targets_parameter(last)
+        return None if name is None else f"{step}__{name}"
+    return "targets" if isinstance(classifier, LearnsAges) else None

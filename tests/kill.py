@@ -1,4 +1,4 @@
-"""Kill a process that fills a store, at many random moments; run by test_cache."""
+"""Kill a process that fills a store, at many random moments; run by test_features."""
 
 import json
 import os
@@ -12,8 +12,10 @@ import torch
 
 torch.set_num_threads(1)  # no threads yet, so that children may be forked
 
-from skage import cache, network  # noqa: E402
+from skage._activations.features import Features, Reading  # noqa: E402
+from skage._activations.frozen import FrozenPrefix  # noqa: E402
 from skage._files.store import open_store  # noqa: E402
+from skage._networks import vgg as network  # noqa: E402
 
 N_IMAGES, N_KILLS = 2600, 50
 
@@ -24,19 +26,19 @@ def main(folder):
     part, _ = network.build(
         2, weights=None, trainable="block3", hidden_layer_sizes=(), dropout=0, image_size=32
     )
-    prefix = cache.FrozenPrefix(part, 32, torch.float32, torch.device("cpu"))
+    prefix = FrozenPrefix(part, 32, torch.float32, torch.device("cpu"))
     log = os.open(os.path.join(folder, "log"), os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-    compute = cache.FrozenPrefix.__call__
+    compute = FrozenPrefix.__call__
 
     def counting(self, pixels):
         os.write(log, b"%d\n" % len(pixels))
         return compute(self, pixels)
 
-    cache.FrozenPrefix.__call__ = counting
+    FrozenPrefix.__call__ = counting
 
     def fill():
         with open_store(folder) as store:
-            return cache.collect_activations(images, prefix, store=store, n_jobs=1)
+            return Features(prefix, store, reading=Reading(n_jobs=1)).collect(images)
 
     random.seed(0)
     n_cut_short = 0  # children that had not filled it to the end
@@ -56,7 +58,7 @@ def main(folder):
     found = fill()
     with open(os.path.join(folder, "log")) as file:
         n_computed = sum(map(int, file))
-    expected = compute(prefix, images)
+    expected = compute(prefix, images).numpy()
     result = {
         "n_cut_short": n_cut_short,
         "n_computed": n_computed,

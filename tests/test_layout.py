@@ -14,7 +14,7 @@ PUBLIC = [name for name in skage.__all__ if (ROOT / "skage" / name).with_suffix(
 
 #: A module imports from its own line, and from the lines before, as it is imported.
 LAYERS = [
-    ["_memory", "_keys", "_checks", "_partition", "schedules"],
+    ["_memory", "_keys", "_checks", "_partition", "_targets", "schedules"],
     ["_hardware", "_files"],
     ["_images", "binning"],
     ["images", "augment", "faces", "losses", "metrics", "splits", "_networks"],

@@ -5,6 +5,7 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from skage import AgeBinner, BinnedAgeRegressor
+from skage._targets import AgeTargets
 from skage._training.criterion import Criterion
 from skage.losses import REGRESSION, TERMS, BatchTargets, check_loss
 
@@ -215,5 +216,6 @@ def test_regression_learns_no_distributions(faces):
 )
 def test_distributions_are_of_the_labels(labels, columns, message, faces):
     y = np.array(labels)[np.arange(len(faces.data)) % 2]
+    targets = AgeTargets(faces.target, np.arange(columns), np.ones((len(y), columns)))
     with pytest.raises(ValueError, match=message):
-        tiny_classifier().fit(faces.data, y, distributions=np.ones((len(y), columns)))
+        tiny_classifier().fit(faces.data, y, targets=targets)

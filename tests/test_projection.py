@@ -7,7 +7,7 @@ from torch import nn
 
 from skage import clear_memory
 from skage._activations import projection
-from skage._activations.collect import Collected
+from skage._activations.features import Collected
 from skage._activations.projection import compress
 from skage._files.store import open_store
 from skage._memory import projections

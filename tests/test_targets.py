@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from skage._targets import AgeTargets
 from skage._training.targets import check_labels
 
 
@@ -8,9 +9,11 @@ def test_labels_without_weight_are_no_classes():
     labels = check_labels(
         [3, 1, 2, 1],
         sample_weight=[1, 2, 0, 1],
-        ages=[30, 10, 20, 11],
-        bin_values=[0, 10, 20, 30],
-        distributions=[[0, 0, 1, 1], [0, 2, 1, 1], [0, 0, 1, 0], [0, 1, 0, 0]],
+        targets=AgeTargets(
+            ages=[30, 10, 20, 11],
+            bin_values=[0, 10, 20, 30],
+            distributions=[[0, 0, 1, 1], [0, 2, 1, 1], [0, 0, 1, 0], [0, 1, 0, 0]],
+        ),
     )
     assert labels.rows.tolist() == [0, 1, 3]
     assert labels.classes.tolist() == [1, 3]
@@ -28,10 +31,11 @@ def test_weights_of_the_images_that_are_left_are_1_on_average():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"ages": [1, 2, 3]}, "go together"),
+        ({"targets": AgeTargets([1, 2], [1, 2, 3])}, "inconsistent numbers of samples"),
+        ({"targets": AgeTargets([1, 2, 3], [1, 2, 3], np.ones((3, 2)))}, r"\(3, 3\); got \(3, 2\)"),
         ({"sample_weight": [0, 0, 0]}, "zero"),
-        ({"bin_values": [1, 2], "ages": [1, 2, 3]}, "whole numbers from 0 to 1"),
-        ({"distributions": np.zeros((3, 3))}, "no probability"),
+        ({"targets": AgeTargets([1, 2, 3], [1, 2])}, "whole numbers from 0 to 1"),
+        ({"targets": AgeTargets([1, 2, 3], [1, 2, 3], np.zeros((3, 3)))}, "no probability"),
         ({"class_weight": "balanced_ages"}, "needs ages"),
         ({"class_weight": {0: -1}}, "numbers >= 0"),
         ({"class_weight": {0: 0, 1: 0, 2: 0}}, "nothing to learn from"),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skage._activations.collect import collect_activations
+from skage._activations.features import Features, Reading
 from skage._activations.frozen import FrozenPrefix
 from skage._files.store import open_store
 from skage._networks.vgg import build
@@ -33,7 +33,7 @@ def earlier_attempt(paths, ages, train, test, weights, cache, seed=0) -> tuple[n
     prefix.mean, prefix.std = torch.zeros(3), torch.full((3,), 255.0)
     frozen = FrozenPrefix(prefix, 200, torch.float32, torch.device("cpu"))
     with open_store(cache) as store:
-        found = collect_activations(paths, frozen, store=store, progress=True)
+        found = Features(frozen, store, reading=Reading(progress=True)).collect(paths)
     edges = np.unique(np.quantile(ages, np.linspace(0, 1, 16)))
     codes = torch.from_numpy(np.searchsorted(edges[1:-1], ages, side="right"))
     values = torch.from_numpy((edges[:-1] + edges[1:]) / 2).float()

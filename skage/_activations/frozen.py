@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .._keys import activations_key, frozen_key
 from .._memory import layouts
@@ -53,10 +53,10 @@ class FrozenPrefix:
         """Name of an image's activations in a store."""
         return activations_key(image_digest, self.digest)
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32."""
+    def __call__(self, pixels: np.ndarray) -> Tensor:
+        """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32, on the device."""
         if self.part is None:
-            return pixels
+            return torch.from_numpy(pixels)
         with torch.inference_mode():
             # On a CPU few images at a time stay in its caches.
             step = 8 if self.device.type == "cpu" else len(pixels)
@@ -64,7 +64,7 @@ class FrozenPrefix:
             out = torch.cat([self.part(block).float() for block in blocks])
             if not self.exact:
                 out = out.clamp(-65504, 65504).half()
-            return out.cpu().contiguous().numpy()
+            return out.contiguous()
 
     @property
     def layout(self) -> tuple[tuple[int, ...], np.dtype]:
@@ -72,7 +72,7 @@ class FrozenPrefix:
 
         def measure() -> tuple[tuple[int, ...], np.dtype]:
             out = self(np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8))
-            return out.shape[1:], out.dtype
+            return tuple(out.shape[1:]), out.cpu().numpy().dtype
 
         return layouts.get_or_make(self.digest, measure)
 

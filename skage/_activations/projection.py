@@ -16,7 +16,7 @@ from .._files.store import FeatureStore
 from .._hardware import one_thread
 from .._keys import projection_key
 from .._memory import projections
-from .collect import Collected
+from .features import Collected
 from .pool import ActivationPool
 
 _BLOCK = 512  # rows that are float32 at a time

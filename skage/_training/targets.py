@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
 from torch import Tensor
 
 from .._checks import check_ages, check_weights
+from .._targets import AgeTargets
 
 
 @dataclass
@@ -41,6 +42,11 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def years(self) -> np.ndarray:
+        """The ages, or the codes where they are not known: what a split is even in."""
+        return self.codes if self.ages is None else self.ages
 
     def take(self, rows: np.ndarray) -> Targets:
         """Those of some images, by mask or positions."""
@@ -85,9 +91,7 @@ def check_labels(
     y: Any,
     sample_weight: Any = None,
     class_weight: Any = None,
-    ages: Any = None,
-    bin_values: Any = None,
-    distributions: Any = None,
+    targets: AgeTargets | None = None,
 ) -> Labels:
     """Check what goes with n images; see `VGG16Classifier.fit`.
 
@@ -98,21 +102,23 @@ def check_labels(
         do not go with them, or all weights are zero.
     """
     y = column_or_1d(y, warn=True)
-    if bin_values is None:  # codes of bins may be many
+    if targets is None:  # codes of bins may be many
         check_classification_targets(y)
-    if (ages is None) != (bin_values is None):
-        raise ValueError("ages and bin_values go together: give both or neither.")
-    if ages is not None:
-        ages = check_ages(ages).astype(np.float32)
+    ages = bin_values = distributions = None
+    if targets is not None:
+        bin_values, distributions = targets.bin_values, targets.distributions
+        ages = check_ages(targets.ages).astype(np.float32)
         check_consistent_length(y, ages)
-    for name, given in (("bin_values", bin_values), ("distributions", distributions)):
-        if given is None:
-            continue
-        n_bins = np.shape(given)[-1]
+        n_bins = len(bin_values)
         if y.dtype.kind not in "iu" or not 0 <= y.min() <= y.max() < n_bins:
             raise ValueError(
-                f"{name} has {n_bins} bins, so the labels must be whole numbers from 0 to "
+                f"targets has {n_bins} bins, so the labels must be whole numbers from 0 to "
                 f"{n_bins - 1}; they are {np.unique(y)}."
+            )
+        if distributions is not None and np.shape(distributions) != (len(y), n_bins):
+            raise ValueError(
+                f"The distributions of targets must have a row a label and a column a bin, shape "
+                f"({len(y)}, {n_bins}); got {np.shape(distributions)}."
             )
     weight = check_weights(sample_weight, len(y))
     if class_weight is not None:
@@ -150,7 +156,7 @@ def _balance(
         if ages is None:
             raise ValueError(
                 "class_weight='balanced_ages' needs ages: put the classifier into "
-                "BinnedAgeRegressor, or pass ages and bin_values to fit."
+                "BinnedAgeRegressor, or pass targets to fit."
             )
         y = np.floor(ages)
     present = np.unique(y[counts])

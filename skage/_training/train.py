@@ -19,6 +19,8 @@ from skorch.helper import predefined_split
 from skorch.utils import noop
 from torch.utils.data import WeightedRandomSampler
 
+from .._activations.pool import release_pages
+from .._activations.projection import Projection
 from .._hardware import one_thread
 from .._networks.vgg import Part
 from ..schedules import OneCycle, StepDecay
@@ -79,12 +81,30 @@ class TrainingData:
         Of the n images.
     is_valid : ndarray (n,), bool
         Which images are held out for validation; the others are trained on.
+    keys : list of bytes
+        What the activations are of.
+    projection : Projection or None
+        By which the activations were compressed.
     """
 
     activations: np.ndarray
     rows: np.ndarray
     targets: Targets
     is_valid: np.ndarray
+    keys: Sequence[bytes] = ()
+    projection: Projection | None = None
+
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """What tells these data from others; part of a checkpoint's name."""
+        return (*self.keys, *vars(self.targets).values(), self.is_valid)
+
+    def release(self, module: Part) -> None:
+        """Merge the projection into the trained module, and let go of memory."""
+        if self.projection is not None:
+            self.projection.fold_into(module.classifier)
+            release_pages(self.projection.components)
+        release_pages(self.activations)
 
 
 def train(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skage._activations.collect import collect_activations, iter_activations
+from skage._activations.features import Features, Reading
 from skage._activations.frozen import FrozenPrefix
 from skage._activations.pool import ActivationPool, shared_pool
 from skage._files.store import open_store
@@ -42,14 +42,22 @@ def calls(prefix, monkeypatch):
     return seen
 
 
+def features(prefix, store=None, pool=None, **reading):
+    return Features(prefix, store, pool, Reading(**reading))
+
+
+def collect(X, prefix, **options):
+    return features(prefix, **options).collect(X)
+
+
 def activations(X, prefix, **options):
-    found = collect_activations(X, prefix, **options)
+    found = collect(X, prefix, **options)
     return found.array[found.rows]
 
 
 def test_each_image_is_computed_once_across_stores_and_orders(paths, prefix, calls, tmp_path):
     with open_store(tmp_path / "new" / "folder") as store:
-        found = collect_activations(paths, prefix, store=store)
+        found = collect(paths, prefix, store=store)
     first = found.array[found.rows]
     assert sum(calls) == len(paths)
     assert found.positions.tolist() == list(range(len(paths)))
@@ -97,8 +105,8 @@ def test_a_damaged_entry_is_computed_again(paths, prefix, calls, tmp_path):
 def test_unreadable_images_raise_or_are_reported(paths, prefix):
     X = [paths[0], "missing.jpg", paths[1]]
     with pytest.raises(ImageError, match=r"missing.jpg \(item 1\)"):
-        collect_activations(X, prefix)
-    found = collect_activations(X, prefix, on_error="skip")
+        collect(X, prefix)
+    found = collect(X, prefix, on_error="skip")
     assert found.positions.tolist() == [0, 2]
     assert len(found.rows) == 2
     assert "missing.jpg" in str(found.errors[0])
@@ -107,11 +115,11 @@ def test_unreadable_images_raise_or_are_reported(paths, prefix):
 def test_tensors_that_numpy_refuses_are_left_out_or_named(faces, prefix):
     good = torch.from_numpy(faces.data[0] / 255)
     X = [good, good.bfloat16(), good.clone().requires_grad_()]
-    found = collect_activations(X, prefix, on_error="skip")
+    found = collect(X, prefix, on_error="skip")
     assert found.positions.tolist() == [0]
     assert [error.position for error in found.errors] == [1, 2]
     with pytest.raises(ImageError) as caught:
-        collect_activations(X, prefix)
+        collect(X, prefix)
     first, *others = str(caught.value).split("\n")
     assert first == f"2 images cannot be read. {images.SKIP_HINT}"
     assert ["Tensor (item 1) " in others[0], "Tensor (item 2) " in others[1]] == [True, True]
@@ -121,7 +129,7 @@ def test_tensors_that_numpy_refuses_are_left_out_or_named(faces, prefix):
 def test_a_broken_image_twice_is_two_errors(prefix, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     X = [str(tmp_path / "broken.jpg")] * 2
-    chunk = next(iter_activations(X, prefix, on_error="skip"))
+    chunk = next(features(prefix, on_error="skip").stream(X))
     assert ["(item 0)" in str(e) for e in chunk.errors] == [True, False]
     assert chunk.positions == []
 
@@ -136,9 +144,9 @@ def test_one_image_twice_is_computed_once(paths, prefix, calls):
 def test_fits_of_a_process_share_what_one_of_them_has_read(paths, prefix, calls, tmp_path):
     with open_store(tmp_path) as store:
         pool = shared_pool(prefix, store)
-        first = collect_activations(paths[:30], prefix, store=store, pool=pool)
+        first = collect(paths[:30], prefix, store=store, pool=pool)
         calls.clear()
-        second = collect_activations(paths[10:], prefix, store=store, pool=pool)
+        second = collect(paths[10:], prefix, store=store, pool=pool)
         assert shared_pool(prefix, store) is pool
         assert shared_pool(prefix, None) is None
     assert sum(calls) == 10
@@ -152,10 +160,7 @@ def test_fits_of_a_process_share_what_one_of_them_has_read(paths, prefix, calls,
 def test_threads_that_share_a_pool_compute_each_image_once(paths, prefix, calls):
     pool = ActivationPool()
     with ThreadPoolExecutor(4) as threads:
-        jobs = [
-            threads.submit(collect_activations, paths[:i] * 2, prefix, pool=pool)
-            for i in (40, 20, 30, 40)
-        ]
+        jobs = [threads.submit(collect, paths[:i] * 2, prefix, pool=pool) for i in (40, 20, 30, 40)]
         found = [job.result() for job in jobs]
     assert sum(calls) == 40
     assert (found[0].rows[:20] == found[1].rows[:20]).all()
@@ -166,9 +171,9 @@ def test_a_chunk_that_another_process_has_stored_meanwhile_is_not_computed(
 ):
     pictures = list(faces.data)
     with open_store(tmp_path) as store, open_store(tmp_path) as other:
-        chunks = iter_activations(pictures, prefix, store=store, n_jobs=1)
+        chunks = features(prefix, store, n_jobs=1).stream(pictures)
         next(chunks)  # the rest is read ahead by now
-        collect_activations(pictures, prefix, store=other)
+        collect(pictures, prefix, store=other)
         calls.clear()
         assert sum(len(chunk.positions) for chunk in chunks) == 8
     assert calls == []
@@ -215,7 +220,7 @@ def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):
 
     monkeypatch.setattr(ActivationPool, "_write", full)
     with pytest.raises(OSError, match="No space"):
-        collect_activations(paths, prefix, pool=pool)
+        collect(paths, prefix, pool=pool)
     monkeypatch.undo()
     assert (activations(paths, prefix, pool=pool) == expected).all()
 
