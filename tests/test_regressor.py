@@ -11,12 +11,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skage import AgeBinner, BinnedAgeRegressor
+from skage._targets import LearnsAges
 
 #: Checks of scikit-learn's suite that are expected to fail, with the reason.
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -232,6 +233,25 @@ def test_nested_parameters_and_a_pipeline_as_classifier(tabular):
     ).fit(X, y)
     assert search.best_params_["binner__n_bins"] == 8
     assert search.best_estimator_.binner_.n_bins_ == 8
+
+
+def test_ages_reach_a_classifier_that_learns_them_behind_a_pipeline(tabular):
+    class Learner(LearnsAges, LogisticRegression):
+        def fit(self, X, y, targets=None):
+            self.targets_ = targets
+            return super().fit(X, y)
+
+    X, y = tabular
+    binner = AgeBinner(4, encoding="gaussian")
+    for child in (Learner(), make_pipeline(StandardScaler(), Learner())):
+        model = BinnedAgeRegressor(child, binner).fit(X, y)
+        last = model.classifier_[-1] if isinstance(child, Pipeline) else model.classifier_
+        assert (last.targets_.ages == y).all()
+        assert (last.targets_.bin_values == model.binner_.bin_values_).all()
+        assert (last.targets_.distributions == model.binner_.encode(y)).all()
+    child = make_pipeline(StandardScaler(), LogisticRegression())
+    with pytest.raises(TypeError, match="learns labels, not distributions"):
+        BinnedAgeRegressor(child, binner).fit(X, y)
 
 
 def test_parameters_are_left_as_they_were(tabular):
