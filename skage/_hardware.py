@@ -8,16 +8,26 @@ from collections.abc import Iterator
 
 import torch
 
-from ._memory import is_forked
+from ._memory import at_fork, warned
+
+_is_limited = False  # whether this process computes on one thread since it was forked
 
 
-def mend_forked_process() -> None:
-    """Compute on one thread in a process that was forked from one which may have used several.
-
-    The threads that torch had are gone in the child, which would wait for them for ever.
-    """
-    if is_forked() and torch.get_num_threads() > 1:
+def _one_thread_in_child() -> None:
+    """torch's threads are gone in a forked process, which would wait for them for ever."""
+    global _is_limited
+    if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
+        _is_limited = True
+
+
+at_fork(_one_thread_in_child)
+
+
+def warn_if_forked() -> None:
+    """Say once that this process computes on one thread, since it was forked."""
+    if _is_limited and warned.get("forked") is None:
+        warned.put("forked", True)
         warnings.warn(
             "This process was forked, in which torch cannot compute on several threads: it goes "
             "on with one. Start processes by the method 'spawn' to use several "

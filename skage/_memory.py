@@ -90,7 +90,7 @@ class Memory(Generic[K, V]):
 
 
 _of_process: list[Lock | Memory] = []
-_is_forked = False
+_at_fork: list[Callable[[], None]] = []
 
 #: torch's random generators and its number of threads are the process's: fits in
 #: threads take turns, and each gives what it gives alone.
@@ -123,9 +123,9 @@ warned: Memory[str, bool] = Memory(1000)
 of_thread = threading.local()
 
 
-def is_forked() -> bool:
-    """Whether this process was forked after skage was imported."""
-    return _is_forked
+def at_fork(function: Callable[[], None]) -> None:
+    """Call a function in each process that is forked from this one."""
+    _at_fork.append(function)
 
 
 def clear_memory() -> None:
@@ -146,10 +146,10 @@ def clear_memory() -> None:
 
 
 def _after_fork() -> None:
-    global _is_forked
-    _is_forked = True
     for thing in _of_process:
         thing.after_fork()
+    for function in _at_fork:
+        function()
 
 
 if hasattr(os, "register_at_fork"):

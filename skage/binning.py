@@ -416,6 +416,8 @@ class AgeBinner(TransformerMixin, BaseEstimator):
             seen = youngest <= oldest
             low[seen] = np.maximum(low, youngest - half)[seen]
             high[seen] = np.minimum(high, oldest + half)[seen]
+        if distinct[0] >= 0:  # given edges may be negative, but no age is
+            low = np.where(self.bin_values_ > 0, np.maximum(low, 0), low)
         return np.stack([low, high], axis=1)
 
     def _check_codes(self, codes):

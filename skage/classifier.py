@@ -20,7 +20,7 @@ from ._activations.frozen import FrozenPrefix
 from ._activations.pool import ActivationPool, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
-from ._hardware import mend_forked_process, resolve_device, resolve_precision
+from ._hardware import resolve_device, resolve_precision, warn_if_forked
 from ._images.reading import ImageError, check_images, image_tags, summarise
 from ._memory import fit_lock
 from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, build
@@ -365,7 +365,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         ValueError
             If a parameter or the labels are not valid, or training diverges.
         """
-        mend_forked_process()
+        warn_if_forked()
         images = check_images(X)
         check_consistent_length(images, y)
         labels = check_labels(y, sample_weight, self.class_weight, targets)
@@ -467,7 +467,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._validate_params()
-        mend_forked_process()
+        warn_if_forked()
         images = check_images(X)
         self._check_preparation(images)
         network, suffixes = self._get_ready()

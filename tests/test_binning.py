@@ -131,6 +131,15 @@ def test_the_youngest_age_is_within_its_bin():
     assert low < binner.bin_values_[0] == 1 < high
 
 
+def test_no_age_is_negative_whatever_the_range():
+    binner = AgeBinner(5, strategy="uniform", age_range=(-20, 80), representative="midpoint")
+    binner.fit([1, 10, 70])
+    assert binner.bin_edges_.tolist() == [-20, 0, 20, 40, 60, 80]
+    binner.set_params(age_range=(-5, 95)).fit([1, 10, 70])
+    assert binner.bin_support_[0].tolist() == [0, 15]
+    assert binner.quantile(np.eye(5)[:1], 0.01)[0] > 0
+
+
 def test_cdf_is_the_inverse_of_quantile():
     rng = np.random.default_rng(0)
     binner = AgeBinner(7).fit(rng.gamma(3, 10, 500))

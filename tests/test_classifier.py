@@ -730,14 +730,16 @@ def test_images_cropped_otherwise_than_in_training_are_told_of(faces):
 
 
 _FORKED = """
-import multiprocessing, warnings
+import multiprocessing, sys, warnings
+import numpy as np
 import torch
+import skage
 from skage.datasets import make_faces
 from tests.conftest import tiny_model
 
 torch.set_num_threads(2)
 faces = make_faces(40, image_size=32, random_state=0)
-model = tiny_model().fit(faces.data, faces.target)
+model, file = tiny_model().fit(faces.data, faces.target), sys.argv[1]
 expected = model.predict(faces.data)
 torch.ones(1000, 1000) @ torch.ones(1000, 1000)  # on two threads
 
@@ -746,20 +748,24 @@ def work(queue):
         warnings.simplefilter("always")
         ages = model.predict(faces.data)
         refitted = tiny_model().fit(faces.data, faces.target).predict(faces.data)
+        model.save(file)
+        model.classifier_.net_.predict_proba(np.ones((300, 512), np.float32))
     queue.put([ages, refitted, [str(warning.message) for warning in told]])
 
 context = multiprocessing.get_context("fork")
 queue = context.Queue()
 context.Process(target=work, args=(queue,), daemon=True).start()
 ages, refitted, told = queue.get(timeout=60)
+assert (skage.load(file).predict(faces.data) == expected).all()
 assert (ages == expected).all() and (refitted == expected).all()
 assert len(told) == 1 and "was forked" in told[0] and "spawn" in told[0], told
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_process_predicts_and_fits():
-    subprocess.run([sys.executable, "-c", _FORKED], check=True, timeout=100)
+def test_a_forked_process_predicts_fits_and_saves(tmp_path):
+    command = [sys.executable, "-c", _FORKED, tmp_path / "age.skage"]
+    subprocess.run(command, check=True, timeout=100)
 
 
 def test_a_module_that_cannot_be_imported_says_why(monkeypatch):
