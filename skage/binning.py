@@ -459,8 +459,8 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         distinct, inverse = np.unique(np.clip(ages, low, high), return_inverse=True)
         if len(distinct) < n_bins and (self.strategy == "balanced" or low == high):
             warnings.warn(
-                f"n_bins={n_bins} was asked, but there are only {len(distinct)} distinct ages: "
-                f"{len(distinct)} bin{'s are' * (len(distinct) > 1) or ' is'} made.",
+                f"n_bins={n_bins} exceeds the number of distinct ages ({len(distinct)}); using "
+                f"{len(distinct)} bin{'s' * (len(distinct) > 1)}.",
                 stacklevel=5,
             )
             n_bins = len(distinct)

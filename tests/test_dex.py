@@ -529,3 +529,10 @@ def test_protobuf_is_imported_for_such_files_only():
         "import skage, sys; skage.load, skage.load_dex; assert 'google.protobuf' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_protobuf_the_error_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "dex.onnx").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    with pytest.raises(ImportError, match=r"pip install 'skage\[dex\]'"):
+        load_dex(tmp_path / "dex.onnx")

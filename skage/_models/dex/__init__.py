@@ -66,6 +66,9 @@ def load_dex(
 
     Raises
     ------
+    ImportError
+        If the file is a .caffemodel or .onnx and protobuf is missing:
+        ``pip install 'skage[dex]'``.
     ValueError
         If the file is missing, damaged or of another kind, its network is not VGG16,
         or its outputs are not 101, as those of the authors' gender model; or if
@@ -144,7 +147,8 @@ def _fitted(tensors: Mapping[str, Tensor], mean: Sequence[float], path: str) -> 
 
 
 def _read(path: str) -> list[Layer]:
-    # protobuf is imported when it is needed.
+    if path.endswith((".caffemodel", ".onnx")):
+        _require_protobuf()
     if path.endswith(".caffemodel"):
         from ._caffe import read_caffemodel
 
@@ -159,6 +163,15 @@ def _read(path: str) -> list[Layer]:
         "has none of the endings .caffemodel, .onnx, .pth, .pt and .safetensors. Rename it after "
         "its format."
     )
+
+
+def _require_protobuf() -> None:
+    try:
+        import google.protobuf  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "Reading .caffemodel and .onnx files needs protobuf: pip install 'skage[dex]'."
+        ) from error
 
 
 def _read_network(path: str) -> list[Layer]:
