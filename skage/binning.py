@@ -58,6 +58,8 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         The age in years that stands for each bin.
     bin_support_ : ndarray of shape (n_bins_, 2)
         From which to which age in years a bin's probability is spread; see Notes.
+    age_range_ : (float, float)
+        Youngest and oldest training age in years.
     n_bins_ : int
         Number of bins; fewer than asked where there are too few distinct ages.
 
@@ -155,6 +157,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         if sample_weight is not None:
             weight = check_weights(sample_weight, len(ages))
             ages, weight = ages[weight > 0], weight[weight > 0]
+        self.age_range_ = float(ages.min()), float(ages.max())
         edges = self._find_edges(ages, weight)
         self.n_bins_ = len(edges) - 1
         edges[0], edges[-1] = min(edges[0], ages.min()), max(edges[-1], ages.max())
@@ -286,8 +289,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     def quantile(self, probabilities, level):
         """Age below which `level` of each row's probability lies.
 
-        It is not below 0, unless training ages were. How a bin's probability is
-        spread over its ages is in the Notes of this class.
+        How a bin's probability is spread over its ages is in the Notes of this class.
 
         Parameters
         ----------
@@ -300,8 +302,16 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         -------
         ages : ndarray of shape (n_samples,)
             In years.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1, or rows are not distributions over the
+            bins.
         """
         check_is_fitted(self)
+        if not (isinstance(level, int | float | np.number) and 0 <= level <= 1):
+            raise ValueError(f"level={level!r} must lie between 0 and 1; 0.5 is the median.")
         X = self._check_probabilities(np.asarray(probabilities))
         start, end, mass = self._pieces(X)
         rows = np.arange(len(X))
@@ -312,8 +322,6 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         before = below[rows, piece] - inside
         share = np.divide(target - before, inside, out=np.zeros_like(target), where=inside != 0)
         ages = start[piece] + share * (end[piece] - start[piece])
-        if self.bin_values_[0] >= 0:  # half a step below an age of zero
-            ages = np.where(ages < 0, 0.0, ages)
         return ages.astype(X.dtype)
 
     def cdf(self, probabilities, ages):
@@ -486,7 +494,7 @@ def tails(coverage: float) -> tuple[float, float]:
     ValueError
         If `coverage` is not between 0 and 1.
     """
-    if not 0 < coverage < 1:
+    if not (isinstance(coverage, int | float | np.number) and 0 < coverage < 1):
         raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, for example 0.9.")
     tail = (1 - coverage) / 2
     return tail, 1 - tail

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -31,6 +32,7 @@ from ._training.targets import check_labels
 from ._training.train import TrainingConfig, TrainingData, train
 from .augment import Jitter, views
 from .losses import check_loss, needs_years
+from .metrics import predicted_only
 from .schedules import OneCycle, StepDecay
 
 
@@ -434,6 +436,12 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         nested = any(name.startswith("lr_schedule__") for name in params)
         if nested and params.get("lr_schedule", self.lr_schedule) is None:
             params["lr_schedule"] = StepDecay()
+        for name in ("augment", "test_augment"):
+            value = params.get(name, getattr(self, name))
+            if not isinstance(value, Jitter) and any(k.startswith(f"{name}__") for k in params):
+                raise ValueError(
+                    f"{name}={value!r} has no parameters to set. Pass {name}=Jitter() first."
+                )
         return super().set_params(**params)
 
     @property
@@ -538,6 +546,31 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 f"{names.get(given, given)}. Crop in the same way.",
                 stacklevel=4,
             )
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy on the images that are not skipped.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+            From 0 to 1; higher is better.
+
+        Raises
+        ------
+        ValueError
+            If all images are skipped.
+        """
+        probabilities = self.predict_proba(X)
+        y, _, sample_weight = predicted_only(y, probabilities.max(axis=1), sample_weight)
+        labels = self.classes_[probabilities[~np.isnan(probabilities[:, 0])].argmax(axis=1)]
+        return accuracy_score(y, labels, sample_weight=sample_weight)
 
     def _criterion(self, labels):
         loss = check_loss(self.loss)

@@ -248,7 +248,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         if self.decode == "mean":
             return self.binner_.inverse_transform(distribution)
         if self.decode == "median":
-            return self.binner_.quantile(distribution, 0.5)
+            return self._not_negative(self.binner_.quantile(distribution, 0.5))
         ages = self.binner_.bin_values_[distribution.argmax(axis=1)]
         skipped = np.isnan(distribution[:, 0])
         return np.where(skipped, np.nan, ages).astype(distribution.dtype)
@@ -279,8 +279,15 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             the bins.
         """
         ages = self.decode_dist(distribution)
-        low, high = (self.binner_.quantile(distribution, level) for level in tails(coverage))
+        low, high = (
+            self._not_negative(self.binner_.quantile(distribution, level))
+            for level in tails(coverage)
+        )
         return np.stack([np.minimum(low, ages), np.maximum(high, ages)], axis=1)
+
+    def _not_negative(self, ages):
+        """A distribution may begin half a step below an age of 0; no bound does."""
+        return np.maximum(ages, 0) if self.binner_.age_range_[0] >= 0 else ages
 
     def score(self, X, y, sample_weight=None):
         """Coefficient of determination of the predicted ages, as scikit-learn's regressors.
@@ -309,6 +316,8 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         --------
         skage.metrics : Scorers in years, which leave out such images too.
         """
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, len(y))
         y, y_pred, sample_weight = predicted_only(y, self.predict(X), sample_weight)
         return r2_score(y, y_pred, sample_weight=sample_weight)
 

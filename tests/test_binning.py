@@ -120,7 +120,7 @@ def test_whole_ages_are_spread_over_half_a_year_either_way():
     assert binner.bin_values_.tolist() == [0, 1, 2, 6]
     assert binner.bin_support_.tolist() == [[-0.5, 0.5], [0.5, 1.5], [1.5, 2.5], [2.5, 9.5]]
     sure = np.eye(4)
-    assert binner.quantile(sure, 0.05) == pytest.approx([0, 0.55, 1.55, 2.85])
+    assert binner.quantile(sure, 0.05) == pytest.approx([-0.45, 0.55, 1.55, 2.85])
     assert binner.std(sure[1:2]) == pytest.approx(1 / np.sqrt(12))
 
 
@@ -147,6 +147,9 @@ def test_cdf_is_the_inverse_of_quantile():
     for level in (0.01, 0.3, 0.5, 0.99):
         ages = binner.quantile(distribution, level)
         assert np.diag(binner.cdf(distribution, ages)) == pytest.approx(level)
+    for level in (-0.1, 2, np.nan, "0.5"):
+        with pytest.raises(ValueError, match="must lie between 0 and 1"):
+            binner.quantile(distribution, level)
     assert binner.cdf(distribution, [-1, 1000]).tolist() == [[0, pytest.approx(1)]] * 5
     assert np.isnan(binner.cdf([[np.nan] * 7], [3])).all()
 

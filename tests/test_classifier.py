@@ -488,6 +488,29 @@ def test_unreadable_images_raise_before_training_or_are_skipped(paths, labels, t
         classifier.fit([str(tmp_path / "broken.jpg")] * 2, ["old", "young"])
 
 
+def test_the_accuracy_is_of_the_images_that_are_read(paths, labels, tmp_path):
+    classifier = tiny_classifier(on_error="skip").fit(paths, labels)
+    expected = classifier.score(paths, labels)
+    with pytest.warns(UserWarning, match="1 of 41 images cannot be read"):
+        assert classifier.score([*paths, tmp_path / "a.jpg"], [*labels, "old"]) == expected
+    with (
+        pytest.warns(UserWarning, match="1 of 1 images cannot be read"),
+        pytest.raises(ValueError, match="None of the 1 images has a prediction"),
+    ):
+        classifier.score([tmp_path / "a.jpg"], ["old"])
+
+
+def test_an_unreadable_image_has_its_position(fitted, paths, tmp_path):
+    with pytest.raises(ImageError) as caught:
+        fitted.predict([*paths[:3], tmp_path / "a.jpg"])
+    assert caught.value.position == 3
+
+
+def test_parameters_of_what_is_not_there_cannot_be_set():
+    with pytest.raises(ValueError, match=r"augment=None has no parameters to set\. Pass augment=J"):
+        tiny_model().set_params(classifier__augment__n_copies=2)
+
+
 def test_skipped_images_have_nan_ages(paths, faces):
     model = tiny_model(on_error="skip").fit(paths, faces.target)
     X = [paths[0], "missing.jpg", paths[1]]

@@ -93,6 +93,7 @@ def test_score_is_r2_and_better_than_the_median(tabular):
         {"age_range": (20, 60), "strategy": "uniform", "n_bins": 30},
         {"age_range": (20, 60), "representative": "midpoint"},
         {"age_range": (-100, 300)},
+        {"age_range": (-30, 120), "n_bins": 10, "representative": "midpoint"},
         {"n_bins": [0, 50, 1000]},
         {"n_bins": [10, 12, 80]},
         {"n_bins": list(range(101))},
@@ -110,6 +111,7 @@ def test_ages_and_intervals_are_of_one_distribution_whatever_the_edges(options, 
     for coverage in (0.5, 0.9, 0.99):
         low, high = model.predict_interval(X, coverage).T
         assert ((low <= predicted) & (predicted <= high)).all()
+        assert (low >= np.minimum(predicted, 0)).all()
         held = ((low <= ages) & (ages <= high)).mean()
         assert coverage - 0.02 < held < coverage + 0.25
     levels = (np.arange(4000) + 0.5) / 4000
@@ -117,6 +119,17 @@ def test_ages_and_intervals_are_of_one_distribution_whatever_the_edges(options, 
     drawn = np.stack([model.binner_.quantile(some, level) for level in levels])
     assert drawn.mean(axis=0) == pytest.approx(predicted[::100], abs=0.2)
     assert drawn.std(axis=0) == pytest.approx(std[::100], rel=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:.*ages are negative")
+def test_intervals_reach_below_zero_where_training_ages_do():
+    rng = np.random.default_rng(0)
+    ages = rng.uniform(-20, 75, 1000)
+    X = (ages[:, None] + rng.normal(0, 5, (1000, 1))) / 50
+    model = BinnedAgeRegressor(LogisticRegression(C=100), AgeBinner([20, 40, 60])).fit(X, ages)
+    low, high = model.predict_interval(X, 0.99).T
+    assert ((low <= ages) & (ages <= high)).mean() > 0.97
+    assert low.min() < -15
 
 
 def test_a_skewed_distribution_holds_its_mean_in_its_interval():
@@ -142,6 +155,7 @@ def test_images_without_a_prediction_are_left_out_of_the_score(tabular):
     model = BinnedAgeRegressor(Skipping(), AgeBinner(4)).fit(X, y)
     weight = np.arange(len(y))
     expected = model.score(X[1:], y[1:]), model.score(X[1:], y[1:], weight[1:])
+    assert model.score(X[1:], y[1:], np.full(199, 1e308)) == pytest.approx(expected[0])
     X[0] = 100
     assert np.isnan(model.predict(X)[0])
     assert (model.score(X, y), model.score(X, y, weight)) == expected

@@ -1,3 +1,6 @@
+import copy
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +121,31 @@ def test_a_model_file_has_the_mode_of_other_files(fitted, tmp_path):
     fitted.save(tmp_path / "age.skage")
     modes = {(tmp_path / name).stat().st_mode for name in ("other", "age.skage")}
     assert len(modes) == 1
+
+
+def test_links_modes_and_special_files_are_left_as_they_are(fitted, tmp_path):
+    earlier, link, pipe = tmp_path / "earlier.skage", tmp_path / "link.skage", tmp_path / "pipe"
+    earlier.touch()
+    earlier.chmod(0o640)
+    link.symlink_to(earlier)
+    os.mkfifo(pipe)
+    fitted.save(link)
+    assert link.is_symlink()
+    assert earlier.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(OSError, match="it is not a regular file"):
+        fitted.save(pipe)
+    assert pipe.is_fifo()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        fitted.save(f"{tmp_path / 'new'}/")
+    with pytest.raises(OSError, match=r"Cannot write .*too long"):
+        fitted.save(tmp_path / ("a" * 300))
+    assert {p.name for p in tmp_path.iterdir()} == {"earlier.skage", "link.skage", "pipe"}
+
+
+def test_a_model_with_wrong_parameters_is_not_saved(fitted, tmp_path):
+    model = copy.deepcopy(fitted).set_params(decode="Mean")
+    with pytest.raises(ValueError, match="'decode' parameter"):
+        model.save(tmp_path / "age.skage")
 
 
 def test_home_folders_are_expanded(fitted, faces, tmp_path, monkeypatch):

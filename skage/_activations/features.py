@@ -130,9 +130,9 @@ class Features:
             try:
                 return self._read(images[position], position)
             except ImageError as error:
+                error.position = position
                 if self.reading.on_error == "raise" and not error.skip:
                     raise
-                error.position = position
                 return error
 
         wanted = range(len(images)) if positions is None else positions

@@ -6,9 +6,11 @@ import csv
 import os
 import re
 import shlex
+import signal
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections import Counter
@@ -439,6 +441,10 @@ def _clear_errors() -> Iterator[None]:
     def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
         _tell(f"Warning: {_in_shell(str(message))}")
 
+    if sys.flags.optimize > 1:
+        raise click.ClickException(
+            "skorch needs the docstrings that python -OO removes. Run Python without -OO."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
@@ -668,7 +674,7 @@ def _predict(
     warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
     errors: list[Any] = []
     n_written = 0
-    with _opened_output(output) as file:
+    with _ended_by_signals(), _opened_output(output) as file:
         writer = csv.writer(file)
         try:
             with tqdm(
@@ -695,6 +701,25 @@ def _predict(
                 )
             raise
     return errors
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let the signals that ask a process to end raise, so that it can say what it leaves."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _opened_output(output: Path) -> AbstractContextManager[IO[str]]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,21 +44,26 @@ def write_container(
     Raises
     ------
     OSError
-        If the path is a folder, its folder does not exist, or it cannot be written.
+        If the path is a folder or a device, its folder does not exist, or it cannot be
+        written.
     """
-    path = resolve_path(path)
+    is_folder = os.fspath(path).endswith(os.sep)
+    path = os.path.realpath(resolve_path(path))
     folder = os.path.dirname(path)
-    if os.path.isdir(path):
+    if is_folder or os.path.isdir(path):
         raise IsADirectoryError(f"{path!r} is a folder. Name a file in it, such as age.skage.")
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"Cannot write {path!r}: the folder {folder!r} does not exist.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"Cannot write {path!r}: it is not a regular file. Name another file.")
     temporary = f"{path}.{os.getpid()}.partial"
     metadata = {"format": _FORMAT, "checksum": _BLANK, "model": json.dumps(header)}
     try:
         with open(temporary, "wb") as file:
-            mode = os.fstat(file.fileno()).st_mode  # as the umask has it; safetensors has its own
+            # As the earlier file's, or as the umask has it; safetensors has its own.
+            earlier = os.stat(path) if os.path.exists(path) else os.fstat(file.fileno())
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata)
-        os.chmod(temporary, mode)
+        os.chmod(temporary, stat.S_IMODE(earlier.st_mode))
         checksum, position = _checksum(temporary)
         with open(temporary, "r+b") as file:
             file.seek(position)
@@ -67,7 +73,7 @@ def write_container(
         reason = getattr(error, "strerror", None) or error
         raise OSError(f"Cannot write {path!r}: {reason}.") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.remove(temporary)
 
 

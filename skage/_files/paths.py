@@ -24,13 +24,15 @@ def resolve_path(path: str | os.PathLike, name: str = "path") -> str:
         If it is empty, or begins with ``~`` and there is no such home folder.
     """
     text = os.fsdecode(path)
-    if not text:
-        raise ValueError(f"{name}='' is empty. Pass a path, such as '.' for the current folder.")
-    expanded = os.path.expanduser(text)
-    if expanded == text and (text == "~" or text.startswith("~/")):
+    if not text.strip():
         raise ValueError(
-            f"{name}={text!r} needs a home folder, and this user has none. Set HOME, or pass an "
-            "absolute path."
+            f"{name}={text!r} is empty. Pass a path, such as '.' for the current folder."
+        )
+    expanded = os.path.expanduser(text)
+    if expanded == text and text.startswith("~") and not os.path.lexists(text.split(os.sep)[0]):
+        raise ValueError(
+            f"{name}={text!r} needs a home folder that is not there. Set HOME, or pass an absolute "
+            "path."
         )
     return os.path.abspath(expanded)
 

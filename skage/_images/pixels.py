@@ -77,9 +77,9 @@ def float_advice(low: float, high: float) -> str:
         return "If they lie in [-1, 1], pass (image + 1) / 2."
     if -4 <= low < 0 and high <= 4:
         return "If they were standardised, undo it: image * std + mean."
-    if low >= 0 and 4 < high <= 255.5:
+    if low >= 0 and 32 < high <= 255.5:
         return "Divide by 255, or pass uint8."
-    if low >= -64 and 16 <= high <= 320:
+    if low >= -64 and 32 < high <= 320:
         return "Divide by 255 and clip them: numpy.clip(image / 255, 0, 1)."
     if low >= 0 and 320 < high <= 65535.5:
         return "If they have 16 bits, divide by 65535."

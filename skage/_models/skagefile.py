@@ -49,6 +49,8 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
             f"Only a model of VGG16Classifier and AgeBinner has a .skage file, not of "
             f"{type(classifier).__name__} and {type(model.binner_).__name__}; use joblib.dump."
         )
+    for estimator in (model, classifier, model.binner_):
+        estimator._validate_params()
     binner = model.binner_
     parameters = classifier.get_params(deep=False)
     if not isinstance(classifier.optimizer, str):
@@ -66,6 +68,7 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "bin_edges": binner.bin_edges_.tolist(),
         "bin_values": binner.bin_values_.tolist(),
         "bin_support": binner.bin_support_.tolist(),
+        "age_range": list(binner.age_range_),
         "classifier": {k: _plain(v) for k, v in parameters.items() if k not in _NOT_STORED},
         "classes": classifier.classes_.tolist(),
         "history": [{k: _plain(v) for k, v in row.items()} for row in classifier.history_],
@@ -123,6 +126,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     binner.bin_edges_ = np.array(header["bin_edges"])
     binner.bin_values_ = np.array(header["bin_values"])
     binner.bin_support_ = np.array(header["bin_support"])
+    binner.age_range_ = tuple(header["age_range"])
     binner.n_bins_ = len(binner.bin_values_)
     if len(binner.bin_edges_) != binner.n_bins_ + 1 or binner.n_bins_ <= max(header["classes"]):
         raise ValueError("its bins and classes do not fit together.")
@@ -156,7 +160,10 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     classifier.history_, classifier.n_skipped_ = header["history"], header["n_skipped"]
     classifier.image_size_ = header["image_size"]
     classifier.preparation_ = header["preparation"]
-    return model.set_params(decode=header["decode"])
+    model.set_params(decode=header["decode"])
+    for estimator in (model, classifier, binner):
+        estimator._validate_params()
+    return model
 
 
 def _filled(

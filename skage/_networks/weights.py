@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def load_weights(weights: str | os.PathLike | Weights, backbone: str = "vgg16") 
 def _imagenet(backbone: str) -> Weights:
     weights = get_model_weights(backbone).IMAGENET1K_V1
     name = weights.url.rsplit("/", 1)[1]
-    path = os.path.join(torch.hub.get_dir(), "checkpoints", name)
+    path = os.path.join(resolve_path(torch.hub.get_dir(), "TORCH_HOME"), "checkpoints", name)
     if not os.path.isfile(path):
         try:
             weights.get_state_dict(progress=True, check_hash=True)
@@ -92,7 +91,7 @@ def read_tensors(path: str) -> dict[str, Tensor]:
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:  # torch's message advises loading it unsafely
+        except Exception as error:  # torch's messages advise loading it unsafely
             raise ValueError(
                 "it is not a file that torch.save wrote, or holds more than tensors, whose loading "
                 "could run code; save the network's state_dict()"

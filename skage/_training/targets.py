@@ -140,12 +140,17 @@ def check_labels(
         classes,
         Targets(
             codes.astype(np.int64),
-            (weight[rows] / weight[rows].mean()).astype(np.float32),
+            _on_average_1(weight[rows]),
             None if ages is None else ages[rows],
             distributions,
         ),
         None if bin_values is None else np.asarray(bin_values)[classes],
     )
+
+
+def _on_average_1(weight: np.ndarray) -> np.ndarray:
+    with np.errstate(under="ignore"):
+        return (weight / weight.mean()).astype(np.float32)
 
 
 def _balance(

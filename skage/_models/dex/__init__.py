@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._files.paths import resolve_path
 from ..._networks.vgg import build
 from ..._networks.weights import Weights, read_tensors
 from ..._training.criterion import Criterion
@@ -100,7 +101,7 @@ def load_dex(
     >>> model = load_dex("dex_imdb_wiki.caffemodel")  # doctest: +SKIP
     >>> model.predict(FaceCropper().fit_transform(["photo.jpg"]))  # doctest: +SKIP
     """
-    path = os.fspath(path)
+    path = resolve_path(path)
     mean = _check_mean(VGG_MEAN if mean is None else mean)
     if prototxt is not None and not path.endswith(".caffemodel"):
         raise ValueError(
