@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ._memory import at_fork, warned
+from ._memory import at_fork, first_time
 
 _is_limited = False  # whether this process computes on one thread since it was forked
 
@@ -26,8 +26,7 @@ at_fork(_one_thread_in_child)
 
 def warn_if_forked() -> None:
     """Say once that this process computes on one thread, since it was forked."""
-    if _is_limited and warned.get("forked") is None:
-        warned.put("forked", True)
+    if _is_limited and first_time("forked"):
         warnings.warn(
             "This process was forked, in which torch cannot compute on several threads: it goes "
             "on with one. Start processes by the method 'spawn' to use several "

@@ -123,6 +123,14 @@ warned: Memory[str, bool] = Memory(1000)
 of_thread = threading.local()
 
 
+def first_time(cause: str) -> bool:
+    """Whether this cause of a warning has not been met in this process."""
+    if warned.get(cause) is not None:
+        return False
+    warned.put(cause, True)
+    return True
+
+
 def at_fork(function: Callable[[], None]) -> None:
     """Call a function in each process that is forked from this one."""
     _at_fork.append(function)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._activations.features import Features, Reading
 from ._activations.frozen import FrozenPrefix
-from ._activations.pool import ActivationPool, shared_pool
+from ._activations.pool import ActivationPool, release_pages, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
 from ._hardware import resolve_device, resolve_precision, warn_if_forked
@@ -383,8 +383,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
             self._open_store() as store,
         ):
             prefix, suffix = self._build(criterion, labels, random_state)
-            exact = self.precision == "float32"
-            network = FrozenPrefix(prefix, self.image_size, config.precision, config.device, exact)
+            network = self._frozen(prefix, self.image_size, config.device)
             pool = shared_pool(network, store) or ActivationPool()
             features = Features(network, store, pool, self._reading())
             versions = self._collect(features, images, labels.rows)
@@ -403,9 +402,11 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 data.release(nets[-1].module_)
                 held_out.append(versions[0].positions[is_valid])
             files.remove()
-        return self._set_fitted(
+        self._set_fitted(
             labels.classes, prefix, nets, held_out, len(versions[0].errors), _preparation(images)
         )
+        self._make_ready(network)
+        return self
 
     def _set_fitted(self, classes, prefix, nets, held_out, n_skipped, preparation):
         self.classes_, self.prefix_, self.nets_ = classes, prefix, nets
@@ -418,7 +419,6 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
             for row in net.history
         ]
         self._ready: tuple | None = None
-        return self
 
     def set_params(self, **params):
         """Set parameters, those of the default `lr_schedule` included.
@@ -666,6 +666,9 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         activations, rows, projection = training_rows(
             versions, features.pool, ~is_valid, self.n_components, config.device, features.store
         )
+        if projection is not None:  # training reads what was compressed
+            for version in versions:
+                release_pages(version.array)
         keys = [b"".join(version.keys) for version in versions]
         return TrainingData(activations, rows, targets, is_valid, keys, projection)
 
@@ -715,9 +718,14 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         except ValueError as error:  # trained elsewhere
             warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
             device = torch.device("cpu")
+        return self._make_ready(self._frozen(self.prefix_, self.image_size_, device))
+
+    def _frozen(self, prefix, image_size, device):
         precision = resolve_precision(self.precision, device)
-        exact = self.precision == "float32"
-        network = FrozenPrefix(self.prefix_, self.image_size_, precision, device, exact)
+        return FrozenPrefix(prefix, image_size, precision, device, self.precision == "float32")
+
+    def _make_ready(self, network):
+        device = network.device
         suffixes = [net.module_.eval() for net in self.nets_]
         if device.type != "cpu":
             suffixes = copy.deepcopy(suffixes)

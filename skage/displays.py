@@ -13,11 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._checks import check_ages
 from ._images.reading import (
-    SKIP_HINT,
     ImageError,
     check_images,
     describe,
     digest_and_decoder,
+    readable,
     resize,
 )
 
@@ -369,10 +369,10 @@ class FacesDisplay:
         """
         images, (y,) = _first(X, max_faces, axes, y=y)
         model, shown = _model_and_images(estimator, images)
-        readable = [i for i, image in enumerate(shown) if not isinstance(_face(image, i), str)]
+        positions = np.flatnonzero(readable(shown))
         y_pred = np.full(len(images), np.nan)
-        if readable:
-            y_pred[readable] = model.predict([shown[i] for i in readable])
+        if len(positions):
+            y_pred[positions] = model.predict([shown[i] for i in positions])
         return cls(shown, y_pred, y, len(X)).plot(axes=axes)
 
     @classmethod
@@ -469,7 +469,7 @@ def _face(image: Any, position: int) -> np.ndarray | str:
             source = source.source
         is_path = isinstance(source, str | os.PathLike)
         name = os.path.basename(os.fspath(source)) if is_path else "the image"
-        told = str(error).replace(SKIP_HINT, "").replace(describe(source, position), name)
+        told = error.message.replace(describe(source, position), name)
         return "\n".join(textwrap.wrap(told, _CHARACTERS, max_lines=_LINES, placeholder=" ..."))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .paths import resolve_path
+from .paths import replacing, resolve_path
 
 _FORMAT = "skage model, format 2"
 _BLANK = "0" * 64  # stands for the checksum while it is computed
@@ -48,33 +47,27 @@ def write_container(
         written.
     """
     is_folder = os.fspath(path).endswith(os.sep)
-    path = os.path.realpath(resolve_path(path))
-    folder = os.path.dirname(path)
+    path = resolve_path(path)
+    folder = os.path.dirname(os.path.realpath(path))
     if is_folder or os.path.isdir(path):
         raise IsADirectoryError(f"{path!r} is a folder. Name a file in it, such as age.skage.")
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"Cannot write {path!r}: the folder {folder!r} does not exist.")
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"Cannot write {path!r}: it is not a regular file. Name another file.")
-    temporary = f"{path}.{os.getpid()}.partial"
     metadata = {"format": _FORMAT, "checksum": _BLANK, "model": json.dumps(header)}
     try:
-        with open(temporary, "wb") as file:
-            # As the earlier file's, or as the umask has it; safetensors has its own.
-            earlier = os.stat(path) if os.path.exists(path) else os.fstat(file.fileno())
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata)
-        os.chmod(temporary, stat.S_IMODE(earlier.st_mode))
-        checksum, position = _checksum(temporary)
-        with open(temporary, "r+b") as file:
-            file.seek(position)
-            file.write(checksum)
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # safetensors has its own
+            save_file({name: t.contiguous() for name, t in tensors.items()}, file.name, metadata)
+            os.chmod(file.name, mode)
+            checksum, position = _checksum(file.name)
+            with open(file.name, "r+b") as saved:  # safetensors put another file there
+                saved.seek(position)
+                saved.write(checksum)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OSError(f"Cannot write {path!r}: {reason}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
 
 
 def read_container(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -75,7 +75,7 @@ def replacing(
             yield file
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # of which the error that is raised tells
             if not keep or not os.path.getsize(temporary):
                 os.remove(temporary)
         raise

@@ -17,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from .._memory import stores, warned
+from .._memory import first_time, stores
 from .paths import resolve_path
 
 #: Bytes that a store may fill, unless its `limit` is set to another number.
@@ -409,6 +409,5 @@ def clear_store(feature_cache: str | os.PathLike) -> int:
 
 
 def _warn_once(cause: str, message: str) -> None:
-    if warned.get(cause) is None:
-        warned.put(cause, True)
+    if first_time(cause):
         warnings.warn(message, stacklevel=5)

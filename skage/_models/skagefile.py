@@ -188,12 +188,8 @@ def assemble(
     suffixes: list[Part],
 ) -> BinnedAgeRegressor:
     """A fitted model around networks that are trained already, and a fitted binner."""
-    classifier.classes_ = classes
-    classifier.history_, classifier.n_skipped_ = [], 0
-    classifier.image_size_, classifier.preparation_ = classifier.image_size, None
-    classifier.prefix_ = prefix
-    classifier.nets_ = [restore_net(suffix, criterion) for suffix in suffixes]
-    classifier._ready = None
+    nets = [restore_net(suffix, criterion) for suffix in suffixes]
+    classifier._set_fitted(classes, prefix, nets, held_out=[], n_skipped=0, preparation=None)
     model = BinnedAgeRegressor(classifier, binner)
     model.binner_, model.classifier_ = binner, classifier
     return model

@@ -129,7 +129,6 @@ def check_labels(
     classes, codes = np.unique(y[rows], return_inverse=True)
     if distributions is not None:
         distributions = np.asarray(distributions, np.float32)
-        check_consistent_length(y, distributions)
         distributions = distributions[rows][:, classes]
         totals = distributions.sum(axis=1, keepdims=True)
         if not (totals > 0).all():
