@@ -8,9 +8,61 @@ from .augment import Jitter
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
 from .regressor import BinnedAgeRegressor
-from .schedules import StepDecay
+from .schedules import OneCycle, StepDecay
 
-__all__ = ["dex"]
+__all__ = ["accurate", "dex", "fast"]
+
+
+def fast(**parameters: Any) -> BinnedAgeRegressor:
+    """Make a model over frozen convolutions, which trains in seconds, not yet fitted.
+
+    Parameters
+    ----------
+    **parameters : dict
+        Parameters of VGG16Classifier, in place of the recipe's or beside them.
+
+    Returns
+    -------
+    model : BinnedAgeRegressor
+    """
+    recipe: dict[str, Any] = {
+        "hidden_layer_sizes": (512,),
+        "n_components": 128,
+        "loss": {"cross_entropy": 1, "expectation_l1": 0.1},
+        "lr": 0.03,
+        "batch_size": 64,
+        "max_epochs": 20,
+    }
+    return BinnedAgeRegressor(VGG16Classifier(**recipe | parameters), AgeBinner(20))
+
+
+def accurate(**parameters: Any) -> BinnedAgeRegressor:
+    """Make a model that trains block 5 too, for minutes to hours, not yet fitted.
+
+    Parameters
+    ----------
+    **parameters : dict
+        Parameters of VGG16Classifier, in place of the recipe's or beside them.
+
+    Returns
+    -------
+    model : BinnedAgeRegressor
+    """
+    recipe: dict[str, Any] = {
+        "trainable": "block5",
+        "image_size": 192,
+        "hidden_layer_sizes": (512,),
+        "loss": {"cross_entropy": 1, "expectation_l1": 0.1},
+        "augment": Jitter(2),
+        "test_augment": "mirror",
+        "optimizer": "adamw",
+        "lr": 5e-4,
+        "lr_schedule": OneCycle(),
+        "weight_decay": 0.05,
+        "max_epochs": 10,
+    }
+    bins = AgeBinner(50, encoding="gaussian", sigma=4)
+    return BinnedAgeRegressor(VGG16Classifier(**recipe | parameters), bins, decode="median")
 
 
 def dex(**parameters: Any) -> BinnedAgeRegressor:
