@@ -8,7 +8,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import augment, datasets, displays, images, losses, metrics, presets, schedules, splits
+    from . import (
+        augment,
+        datasets,
+        displays,
+        images,
+        losses,
+        metrics,
+        presets,
+        schedules,
+        splits,
+    )
     from ._memory import clear_memory
     from ._models.dex import load_dex
     from ._models.skagefile import load
@@ -16,12 +26,14 @@ if TYPE_CHECKING:
     from .classifier import VGG16Classifier
     from .faces import FaceCropper
     from .regressor import BinnedAgeRegressor
+    from .runtime import Runtime
 
 __version__ = "0.1.0"
 __all__ = [
     "AgeBinner",
     "BinnedAgeRegressor",
     "FaceCropper",
+    "Runtime",
     "VGG16Classifier",
     "augment",
     "clear_memory",
@@ -46,6 +58,7 @@ _HOME = {
     "AgeBinner": "binning",
     "BinnedAgeRegressor": "regressor",
     "FaceCropper": "faces",
+    "Runtime": "runtime",
     "VGG16Classifier": "classifier",
     "clear_memory": "_memory",
     "load": "_models.skagefile",

@@ -17,15 +17,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._activations.features import Features, Reading
-from ._activations.frozen import FrozenPrefix
+from ._activations.frozen import FrozenNetwork
 from ._activations.pool import ActivationPool, release_pages, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
 from ._hardware import resolve_device, resolve_precision, warn_if_forked
 from ._images.reading import ImageError, check_images, image_tags, summarise
 from ._memory import fit_lock
-from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, build
+from ._nested import with_defaults
+from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, VGG, Architecture
 from ._targets import LearnsAges
+from ._training import auto
 from ._training.checkpoint import FitFiles
 from ._training.criterion import Criterion
 from ._training.targets import check_labels
@@ -33,6 +35,7 @@ from ._training.train import TrainingConfig, TrainingData, train
 from .augment import Jitter, views
 from .losses import check_loss, needs_years
 from .metrics import predicted_only
+from .runtime import Runtime
 from .schedules import OneCycle, StepDecay
 
 
@@ -58,59 +61,62 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         The network, as torchvision has it; "_bn" are those with batch
         normalisation.
 
-    trainable : {"head", "classifier", "block5", "block4", "block3", "block2", "all"}, \
+    trainable : {"output", "classifier", "block5", "block4", "block3", "block2", "all"}, \
             default="classifier"
-        What is trained: the output layer, all fully connected layers, these
-        and the convolutions from that block on, or everything.
+        Which layers are trained: the output layer, all fully connected layers,
+        these and the convolutions from that block on, or all layers. The others
+        are frozen.
 
-    hidden_layer_sizes : tuple of int, default=None
+    hidden_layer_sizes : tuple of int or None, default=(512,)
         Widths of fresh fully connected layers before the output layer; () for
         none. None keeps VGG16's own two of 4096.
 
-    n_components : int, default=None
-        Train the dense layers on so many numbers an image rather than on all
-        frozen activations (25,088 at 224 pixels): on their projection to the
-        subspace of nearly largest variance, learned from the images that this
-        fit trains on and scaled to unit mean square. It goes into the first
-        dense layer in the end, so that the fitted network is the same as
-        without. Some ten times faster; such inputs want an `lr` near 0.02.
+    n_components : int, "auto" or None, default="auto"
+        Number of components to which the frozen activations (25,088 at 224 pixels)
+        are reduced before the dense layers are trained on them: a projection to the
+        subspace of nearly largest variance, learned from this fit's training
+        images and scaled to unit mean square. Training is some ten times faster.
+        The projection is merged into the first dense layer afterwards, so that
+        prediction is not affected. None trains on all activations. "auto" follows
+        the number of training images where fresh dense layers alone are trained
+        (see Notes), and is None otherwise.
 
-    loss : str or dict, default="cross_entropy"
-        What is minimised, a term of `skage.losses`: "cross_entropy",
+    loss : str, dict or None, default=None
+        Loss function, a term of `skage.losses`: "cross_entropy",
         "cumulative", and with ages in years, as within BinnedAgeRegressor,
         "expectation_l1", "expectation_l2", "variance", "ranked_probability"; or
         several with weights, as ``{"cross_entropy": 1, "expectation_l1": 0.1}``.
         "l1" or "l2" regresses the age directly: the network has one output,
         and its probabilities are those of the two bins beside that age, whose
         mean it is. The error counts in standard deviations of the bins'
-        values. Ages beyond the outermost of these are predicted as they are,
-        so let the bins be many.
+        values. Ages beyond the outermost of these cannot be predicted, so use
+        many bins. None is ``{"cross_entropy": 1, "expectation_l1": 0.1}`` with
+        ages in years, and "cross_entropy" without.
 
     dropout : float, default=0.5
-        Before the output layer, and after each hidden layer.
+        Dropout rate before the output layer and after each hidden layer.
 
-    image_size : int, default=224
-        Images are squeezed to this side, in pixels, at least 32.
-
-    crop : float, default=1.0
-        Share of each side of an image that the network sees: the middle, and
-        in copies any part. DEX squeezes to 256 pixels and crops 224: 0.875.
+    image_size : int or (int, int), default=224
+        Side in pixels, at least 32, to which images are resized, whatever their
+        proportions. A pair crops too: ``(224, 256)``, as DEX, resizes to 256
+        pixels and takes the middle 224, and in copies any 224.
 
     augment : Jitter, default=None
-        Copies of the training images: each time an image is trained on, it or one
-        of its copies is drawn at random. They pass the frozen layers once, as the
-        images do, and are kept with them.
+        Copies of the training images: each time an image is trained on, the image
+        or one of its copies is drawn at random. Copies pass the frozen layers once
+        and are cached, as the images are.
 
     test_augment : {"mirror"}, Jitter or None, default=None
-        Predict the average over the image and its mirror image, or its copies.
+        Average predictions over the image and its mirror image, or its copies.
 
     n_members : int, default=1
-        Networks of an ensemble, whose predicted probabilities are averaged. They
-        share the frozen layers; each has fresh layers, batches and a validation
-        split of its own.
+        Number of networks in an ensemble, whose predicted probabilities are
+        averaged. They share the frozen layers; each has its own fresh layers,
+        batches and validation split.
 
-    lr : float, default=1e-3
-        Learning rate of the first epoch; with `OneCycle` the highest.
+    lr : float or "auto", default="auto"
+        Learning rate of the first epoch; with `OneCycle` the highest. "auto"
+        depends on what is trained and by which optimizer; see Notes.
 
     lr_ratio : float or dict, default=1.0
         Learning rate of the layers that start from pretrained weights, but for
@@ -122,24 +128,21 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     weight_decay : float, default=5e-4
         L2 penalty (decoupled with "adamw").
 
-    momentum : float, default=0.9
-        Of "sgd"; with "adam" and "adamw" the first of the two betas. An
-        optimizer class that takes neither needs 0.
-
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+        "sgd" has a momentum of 0.9. For other options of an optimizer pass
+        ``functools.partial(torch.optim.SGD, momentum=0.8, nesterov=True)``.
 
-    batch_size : int, default=64
+    batch_size : int or "auto", default="auto"
+        Number of images in a training step. "auto" follows the number of training
+        images; see Notes.
 
     class_weight : {"balanced", "balanced_ages"}, dict or None, default=None
         Weights of the labels, by which `sample_weight` is multiplied; those not
         named weigh 1. "balanced" gives every label the same sum of weights;
         "balanced_ages" every year of age, within BinnedAgeRegressor.
 
-    sampling : {"shuffle", "weighted"}, default="shuffle"
-        An epoch takes every training image once, and weights count in the
-        loss; or it draws as many in proportion to their weights.
-
-    max_epochs : int, default=30
+    max_epochs : int, default=20
+        Number of passes over the training images.
 
     lr_schedule : StepDecay, OneCycle, "constant" or None, default=None
         How the learning rate changes; see `skage.schedules`. None stands for
@@ -158,35 +161,13 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     callbacks : list, default=None
         skorch callbacks; fit works on a copy of them.
 
-    checkpoint : path or None, default=None
-        Folder where fit keeps its state as epochs end, a minute apart
-        at least, until it has ended. A fit of the same model to the same data that
-        was killed goes on from there, and ends with the same bits as one that
-        was not. Needs an int as `random_state`, and no `callbacks`, whose states are
-        not kept.
-
-    feature_cache : path, "auto" or None, default=None
-        Folder where activations of the frozen layers are kept for later fits
-        and predictions, 20 GB at most (see ``python -m skage cache``); a
-        process keeps a copy of what it works with in a nameless file there.
-        "auto" is the user's cache folder. It must be on a local disk, not on a
-        network file system. None keeps them within one fit only.
-
-    precision : {"auto", "bfloat16", "float32"}, default="auto"
-        Of the network's arithmetic. "auto" is bfloat16 where the hardware
-        multiplies it, else float32. Activations wait between prefix and suffix
-        in float16, with "float32" in float32.
-
-    device : str, default="auto"
-        A torch device; "auto" takes a GPU where there is one.
+    runtime : Runtime, default=None
+        Device, arithmetic, threads and folders; None stands for ``Runtime()``.
 
     on_error : {"raise", "skip"}, default="raise"
-        Whether an unreadable image raises (in fit, before the work, and with all
-        others), or is left out of fit and gets NaN in predict, with one warning.
-
-    n_jobs : int, default=None
-        Threads that read and decode images; None takes as many as torch
-        computes with, which in a worker of joblib is its share.
+        How to handle unreadable images. "raise": fit names all of them in one error
+        before the work begins, and predict raises at the first. "skip": fit leaves
+        them out, and predict returns NaN for them, each with one warning.
 
     random_state : int, RandomState instance or None, default=None
         Fresh weights, validation split, order of the batches and dropout. An
@@ -204,7 +185,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         state.
     net_ : skorch.NeuralNet
         The first of them.
-    prefix_ : torch.nn.Module or None
+    frozen_ : torch.nn.Module or None
         The frozen layers, on the CPU.
     held_out_ : list of n_members ndarray
         Positions in X of the images that each network was validated on; not in
@@ -213,8 +194,8 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         An entry an epoch: epoch, train_loss, valid_loss, lr (the last, of the
         output layer), dur (seconds), within BinnedAgeRegressor valid_mae in
         years, and in an ensemble member.
-    image_size_ : int
-        Side in pixels that the network was trained at.
+    image_size_, resized_ : int
+        Side in pixels of what the network sees, and of what it is cut from.
     n_skipped_ : int
         Unreadable images that fit left out.
     preparation_ : str or None
@@ -237,33 +218,26 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         "backbone": [StrOptions(set(BACKBONES))],
         "trainable": [StrOptions(set(TRAINABLE))],
         "hidden_layer_sizes": ["array-like", None],
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "loss": [str, dict],
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
+        "loss": [str, dict, None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "image_size": [Interval(Integral, 32, None, closed="left")],
-        "crop": [Interval(Real, 0, 1, closed="right")],
+        "image_size": [Interval(Integral, 32, None, closed="left"), tuple],
         "augment": [Jitter, None],
         "test_augment": [StrOptions({"mirror"}), Jitter, None],
         "n_members": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "lr_ratio": [Interval(Real, 0, None, closed="left"), dict],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "optimizer": [StrOptions({"sgd", "adam", "adamw"}), type],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "optimizer": [StrOptions({"sgd", "adam", "adamw"}), callable],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "class_weight": [StrOptions({"balanced", "balanced_ages"}), dict, None],
-        "sampling": [StrOptions({"shuffle", "weighted"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr_schedule": [StepDecay, OneCycle, StrOptions({"constant"}), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, None],
-        "checkpoint": [str, os.PathLike, None],
-        "feature_cache": [str, os.PathLike, None],
-        "precision": [StrOptions({"auto", "bfloat16", "float32"})],
-        "device": [str],
+        "runtime": [Runtime, None],
         "on_error": [StrOptions({"raise", "skip"})],
-        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -274,34 +248,27 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         weights="imagenet",
         backbone="vgg16",
         trainable="classifier",
-        hidden_layer_sizes=None,
-        n_components=None,
-        loss="cross_entropy",
+        hidden_layer_sizes=(512,),
+        n_components="auto",
+        loss=None,
         dropout=0.5,
         image_size=224,
-        crop=1.0,
         augment=None,
         test_augment=None,
         n_members=1,
-        lr=1e-3,
+        lr="auto",
         lr_ratio=1.0,
         weight_decay=5e-4,
-        momentum=0.9,
         optimizer="sgd",
-        batch_size=64,
+        batch_size="auto",
         class_weight=None,
-        sampling="shuffle",
-        max_epochs=30,
+        max_epochs=20,
         lr_schedule=None,
         validation_fraction=0.1,
         early_stopping=False,
         callbacks=None,
-        checkpoint=None,
-        feature_cache=None,
-        precision="auto",
-        device="auto",
+        runtime=None,
         on_error="raise",
-        n_jobs=None,
         random_state=None,
         verbose=0,
     ):
@@ -313,29 +280,22 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         self.loss = loss
         self.dropout = dropout
         self.image_size = image_size
-        self.crop = crop
         self.augment = augment
         self.test_augment = test_augment
         self.n_members = n_members
         self.lr = lr
         self.lr_ratio = lr_ratio
         self.weight_decay = weight_decay
-        self.momentum = momentum
         self.optimizer = optimizer
         self.batch_size = batch_size
         self.class_weight = class_weight
-        self.sampling = sampling
         self.max_epochs = max_epochs
         self.lr_schedule = lr_schedule
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.callbacks = callbacks
-        self.checkpoint = checkpoint
-        self.feature_cache = feature_cache
-        self.precision = precision
-        self.device = device
+        self.runtime = runtime
         self.on_error = on_error
-        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -372,8 +332,8 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         check_consistent_length(images, y)
         labels = check_labels(y, sample_weight, self.class_weight, targets)
         criterion = self._criterion(labels)
-        self._check_together(len(labels.rows))
-        config = self._training_config()
+        config = self._training_config(len(labels.rows))
+        self._warn_if_few(len(labels.rows), config)
         random_state = check_random_state(self.random_state)
 
         with (
@@ -382,36 +342,38 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
             _deterministic(),
             self._open_store() as store,
         ):
-            prefix, suffix = self._build(criterion, labels, random_state)
-            network = self._frozen(prefix, self.image_size, config.device)
+            _seed(random_state)
+            vgg = VGG(self._architecture(), self.weights)
+            frozen = vgg.frozen()
+            network = self._frozen_network(frozen, self._sides()[0], config.device)
             pool = shared_pool(network, store) or ActivationPool()
             features = Features(network, store, pool, self._reading())
             versions = self._collect(features, images, labels.rows)
             learned = labels.targets_of(versions[0].positions)
-            self._check_together(len(learned))
-            files = FitFiles(self.checkpoint)
+            config = self._training_config(len(learned))  # unreadable images are left out
+            files = FitFiles(self._get_runtime().checkpoint)
             nets, held_out = [], []
-            for member in range(self.n_members):
-                if member:
-                    suffix = self._build(criterion, labels, random_state)[1]
+            for _ in range(self.n_members):
+                _seed(random_state)
+                n_outputs = len(labels.classes) if criterion.regression is None else 1
+                head = vgg.head(n_outputs, labels.bin_values, config.n_components)
                 is_valid = _held_out(learned.years, self.validation_fraction, random_state)
                 data = self._training_data(features, versions, learned, is_valid, config)
-                facts = (*data.facts, self.n_components, self.loss, labels.bin_values, config.facts)
-                file = files.file(suffix, *facts)
-                nets.append(train(suffix, data, criterion, config, checkpoint=file))
+                file = files.file(head, *data.facts, *criterion.facts, *config.facts)
+                nets.append(train(head, data, criterion, config, checkpoint=file))
                 data.release(nets[-1].module_)
                 held_out.append(versions[0].positions[is_valid])
             files.remove()
         self._set_fitted(
-            labels.classes, prefix, nets, held_out, len(versions[0].errors), _preparation(images)
+            labels.classes, frozen, nets, held_out, len(versions[0].errors), _preparation(images)
         )
         self._make_ready(network)
         return self
 
-    def _set_fitted(self, classes, prefix, nets, held_out, n_skipped, preparation):
-        self.classes_, self.prefix_, self.nets_ = classes, prefix, nets
+    def _set_fitted(self, classes, frozen, nets, held_out, n_skipped, preparation):
+        self.classes_, self.frozen_, self.nets_ = classes, frozen, nets
         self.held_out_, self.n_skipped_, self.preparation_ = held_out, n_skipped, preparation
-        self.image_size_ = self.image_size
+        self.image_size_, self.resized_ = self._sides()
         self.history_ = [
             ({"member": member} if len(nets) > 1 else {})
             | {k: v for k, v in row.items() if k != "batches"}
@@ -421,28 +383,26 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         self._ready: tuple | None = None
 
     def set_params(self, **params):
-        """Set parameters, those of the default `lr_schedule` included.
+        """Set parameters, including those of default `lr_schedule` and `runtime`.
 
         Parameters
         ----------
         **params : dict
-            By name, nested as ``lr_schedule__step``. Where `lr_schedule` is None, such
-            a parameter puts ``StepDecay()`` there first.
+            By name, nested as ``lr_schedule__step``. Where `lr_schedule` or `runtime`
+            is None, such a parameter sets ``StepDecay()`` or ``Runtime()`` first.
 
         Returns
         -------
         self : VGG16Classifier
         """
-        nested = any(name.startswith("lr_schedule__") for name in params)
-        if nested and params.get("lr_schedule", self.lr_schedule) is None:
-            params["lr_schedule"] = StepDecay()
         for name in ("augment", "test_augment"):
             value = params.get(name, getattr(self, name))
             if not isinstance(value, Jitter) and any(k.startswith(f"{name}__") for k in params):
                 raise ValueError(
                     f"{name}={value!r} has no parameters to set. Pass {name}=Jitter() first."
                 )
-        return super().set_params(**params)
+        defaults = {"lr_schedule": StepDecay, "runtime": Runtime}
+        return super().set_params(**with_defaults(self, params, **defaults))
 
     @property
     def net_(self):
@@ -478,15 +438,16 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         warn_if_forked()
         images = check_images(X)
         self._check_preparation(images)
-        network, suffixes = self._get_ready()
+        network, heads = self._get_ready()
         errors = []
         with self._open_store() as store:
             pool = shared_pool(network, store, make=False)
             features = Features(network, store, pool, self._reading())
-            seen = views(images, self.image_size_, self.crop, self.test_augment)
+            size, resized = self.image_size_, self.resized_
+            seen = views(images, size, size / resized, self.test_augment)
             probabilities = np.zeros((len(images), len(self.classes_)), dtype=np.float32)
             for view in seen:
-                found, errors = self._probabilities(features, suffixes, view)
+                found, errors = self._probabilities(features, heads, view)
                 probabilities += found
         if pool is not None:
             pool.release_pages()
@@ -494,7 +455,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
             _warn_skipped(errors, len(images), "get NaN, which only skage's scorers leave out")
         return probabilities / len(seen)
 
-    def _probabilities(self, features, suffixes, images):
+    def _probabilities(self, features, heads, images):
         """Probabilities of the classes, NaN for what is not read, and what is wrong with it."""
         probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
         errors: list[ImageError] = []
@@ -510,7 +471,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                     _deterministic(),
                 ):
                     activations = chunk.activations.to(device)
-                    outputs = [suffix(activations) for suffix in suffixes]
+                    outputs = [head(activations) for head in heads]
                 found = [self.net_.criterion_.probabilities(output) for output in outputs]
                 probabilities[chunk.positions] = torch.stack(found).mean(dim=0).cpu().numpy()
         return probabilities, errors
@@ -573,39 +534,82 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         return accuracy_score(y, labels, sample_weight=sample_weight)
 
     def _criterion(self, labels):
-        loss = check_loss(self.loss)
-        if labels.bin_values is None and needs_years(loss):
+        in_years = labels.bin_values is not None
+        loss = check_loss(auto.loss(in_years) if self.loss is None else self.loss)
+        if not in_years and needs_years(loss):
             raise ValueError(
-                f"loss={self.loss!r} is of years: put the classifier into BinnedAgeRegressor, "
-                "or pass targets to fit."
+                f"loss={self.loss!r} needs ages in years. Put the classifier into "
+                "BinnedAgeRegressor, or pass targets to fit."
             )
         criterion = Criterion(loss, labels.bin_values)
         if criterion.regression is not None and labels.targets.distribution is not None:
             raise ValueError(
-                f"loss={self.loss!r} regresses the age itself and learns no distributions: "
-                "leave out age_std, and give the binner encoding='hard'."
+                f"loss={self.loss!r} regresses the age itself and does not learn distributions. "
+                "Leave out age_std, and give the binner encoding='hard'."
             )
         return criterion
 
-    def _training_config(self):
-        device = resolve_device(self.device)
+    def _training_config(self, n_images):
+        """How so many images are trained on; refuses what cannot work."""
+        self._check_together(n_images)
+        runtime = self._get_runtime()
+        device = resolve_device(runtime.device)
         schedule = StepDecay() if self.lr_schedule is None else self.lr_schedule
+        n_trained = n_images - _n_held_out(n_images, self.validation_fraction)
+        n_components = self._check_components(n_trained)
+        compressed = n_components is not None
         return TrainingConfig(
+            n_components=n_components,
             optimizer=self.optimizer,
-            lr=self.lr,
+            lr=auto.learning_rate(self.optimizer, compressed) if self.lr == "auto" else self.lr,
             lr_ratio=self.lr_ratio,
             weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            batch_size=self.batch_size,
-            sampling=self.sampling,
+            batch_size=auto.batch_size(n_trained) if self.batch_size == "auto" else self.batch_size,
             max_epochs=self.max_epochs,
             schedule=None if isinstance(schedule, str) else schedule,
             early_stopping=self.early_stopping,
-            precision=resolve_precision(self.precision, device),
+            precision=resolve_precision(runtime.precision, device),
             device=device,
             callbacks=self.callbacks or (),
             verbose=self.verbose,
         )
+
+    def _check_components(self, n_trained):
+        """Number of components for so many training images, or None."""
+        n_components = self.n_components
+        is_dense = self.trainable in ("output", "classifier")
+        has_fresh = self.hidden_layer_sizes is not None or self.trainable == "output"
+        if n_components == "auto":
+            return auto.n_components(n_trained) if is_dense and has_fresh else None
+        if n_components is None:
+            return None
+        if not is_dense:
+            raise ValueError(
+                f"n_components={n_components} reduces the input of dense layers, but "
+                f"trainable={self.trainable!r} trains convolutions too. Pass "
+                "n_components=None, or trainable='classifier'."
+            )
+        if not has_fresh:
+            raise ValueError(
+                f"n_components={n_components} needs fresh layers, but hidden_layer_sizes=None "
+                "keeps VGG16's own. Pass hidden_layer_sizes=(512,), or trainable='output'."
+            )
+        if n_components > n_trained:
+            raise ValueError(
+                f"n_components={n_components} exceeds the number of training images "
+                f"({n_trained}). Pass a lower n_components, or 'auto'."
+            )
+        return n_components
+
+    def _warn_if_few(self, n_images, config):
+        compresses = self.n_components == "auto" and config.n_components is not None
+        if n_images < auto.FEWEST and (compresses or "auto" in (self.batch_size, self.lr)):
+            warnings.warn(
+                f"There are only {n_images} images to train on. The defaults were measured on 200 "
+                "and more, and errors are large with so few. Train on more images, or choose "
+                "n_components, batch_size and lr yourself.",
+                stacklevel=4,
+            )
 
     def _check_together(self, n_images):
         if self.early_stopping and (not self.validation_fraction or n_images < 2):
@@ -613,14 +617,15 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 "early_stopping needs images to watch. Pass a validation_fraction above 0, and at "
                 "least 2 images."
             )
-        if self.checkpoint is not None and self.callbacks:
+        checkpoint = self._get_runtime().checkpoint
+        if checkpoint is not None and self.callbacks:
             raise ValueError(
                 "checkpoint does not keep the state of callbacks. Leave out callbacks, or pass "
                 "checkpoint=None."
             )
-        if self.checkpoint is not None and not isinstance(self.random_state, Integral):
+        if checkpoint is not None and not isinstance(self.random_state, Integral):
             raise ValueError(
-                f"checkpoint={self.checkpoint!r} needs an int as random_state, not "
+                f"checkpoint={checkpoint!r} needs an int as random_state, not "
                 f"{self.random_state!r}: a fit that goes on must begin as the one that was killed."
             )
         ratios = self.lr_ratio.items() if isinstance(self.lr_ratio, dict) else ()
@@ -632,24 +637,33 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                     f"{', '.join(BLOCKS)}; {block!r}: {ratio!r} is none."
                 )
 
-    def _build(self, criterion, labels, random_state):
-        """A prefix, and a suffix with fresh layers; torch's generator is seeded."""
-        torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
-        return build(
-            len(labels.classes) if criterion.regression is None else 1,
-            weights=self.weights,
+    def _architecture(self):
+        return Architecture(
             backbone=self.backbone,
             trainable=self.trainable,
             hidden_layer_sizes=self._check_layers(),
             dropout=self.dropout,
-            image_size=self.image_size,
-            bin_values=labels.bin_values,
-            n_components=self.n_components,
+            image_size=self._sides()[0],
         )
+
+    def _sides(self):
+        """Sides in pixels that the network sees, and that images are resized to before."""
+        if isinstance(self.image_size, Integral):
+            return self.image_size, self.image_size
+        sides = self.image_size
+        whole = len(sides) == 2 and all(isinstance(side, Integral) for side in sides)
+        if not whole or not 32 <= sides[0] <= sides[1]:
+            raise ValueError(
+                f"image_size={sides!r} must be a number of pixels, or a pair such as (224, 256): "
+                "the side that is cut out, at least 32, and the side resized to before, at least "
+                "as large."
+            )
+        return sides
 
     def _collect(self, features, images, rows):
         """Activations of the readable ones of some images, and of their copies."""
-        plain = views(images, self.image_size, self.crop, None)[0]
+        size, resized = self._sides()
+        plain = views(images, size, size / resized, None)[0]
         found = features.collect(plain, rows)
         if found.errors and not len(found.positions):
             first = found.errors[0].message
@@ -659,12 +673,12 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         if self.augment is None:
             return [found]
         readable = [images[position] for position in found.positions]
-        copies = self.augment.copies(readable, self.image_size, self.crop)
+        copies = self.augment.copies(readable, size, size / resized)
         return [found, *(features.collect(copy, check=False) for copy in copies)]
 
     def _training_data(self, features, versions, targets, is_valid, config):
         activations, rows, projection = training_rows(
-            versions, features.pool, ~is_valid, self.n_components, config.device, features.store
+            versions, features.pool, ~is_valid, config.n_components, config.device, features.store
         )
         if projection is not None:  # training reads what was compressed
             for version in versions:
@@ -674,19 +688,6 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
 
     def _check_layers(self):
         sizes = self.hidden_layer_sizes
-        if self.n_components is not None:
-            if self.trainable not in ("head", "classifier"):
-                raise ValueError(
-                    f"n_components={self.n_components} is for dense layers alone, but "
-                    f"trainable={self.trainable!r} trains convolutions too. Pass "
-                    "n_components=None, or trainable='classifier'."
-                )
-            if sizes is None and self.trainable == "classifier":
-                raise ValueError(
-                    f"n_components={self.n_components} needs fresh layers, but "
-                    "hidden_layer_sizes=None means VGG16's own. Pass hidden_layer_sizes=(256,), "
-                    "or trainable='head'."
-                )
         if sizes is None:
             return None
         sizes = tuple(sizes)
@@ -694,47 +695,55 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0."
             )
-        if sizes and self.trainable == "head" and self.weights is None:
+        if sizes and self.trainable == "output" and self.weights is None:
             raise ValueError(
-                f"trainable='head' would leave the fresh hidden_layer_sizes={sizes} untrained. "
+                f"trainable='output' would leave the fresh hidden_layer_sizes={sizes} untrained. "
                 "Pass trainable='classifier', or hidden_layer_sizes=() or None."
             )
         return sizes
 
+    def _get_runtime(self):
+        runtime = Runtime() if self.runtime is None else self.runtime
+        runtime._validate_params()
+        return runtime
+
     def _open_store(self):
         # Random layers that no seed fixes are met once: their activations are not kept.
         kept = self.weights is not None or isinstance(self.random_state, Integral)
-        return open_store(self.feature_cache if kept else None)
+        return open_store(self._get_runtime().feature_cache if kept else None)
 
     def _reading(self):
-        return Reading(self.on_error, self.n_jobs, progress=self.verbose > 0)
+        return Reading(self.on_error, self._get_runtime().n_jobs, progress=self.verbose > 0)
 
     def _get_ready(self):
         """The fitted network on its device; made on first use, left out of pickles."""
         if self._ready is not None and self._ready[0] == self._ready_for():
             return self._ready[1]
+        name = self._get_runtime().device
         try:
-            device = resolve_device(self.device)
+            device = resolve_device(name)
         except ValueError as error:  # trained elsewhere
             warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
             device = torch.device("cpu")
-        return self._make_ready(self._frozen(self.prefix_, self.image_size_, device))
+        return self._make_ready(self._frozen_network(self.frozen_, self.image_size_, device))
 
-    def _frozen(self, prefix, image_size, device):
-        precision = resolve_precision(self.precision, device)
-        return FrozenPrefix(prefix, image_size, precision, device, self.precision == "float32")
+    def _frozen_network(self, frozen, image_size, device):
+        precision = self._get_runtime().precision
+        dtype = resolve_precision(precision, device)
+        return FrozenNetwork(frozen, image_size, dtype, device, exact=precision == "float32")
 
     def _make_ready(self, network):
         device = network.device
-        suffixes = [net.module_.eval() for net in self.nets_]
+        heads = [net.module_.eval() for net in self.nets_]
         if device.type != "cpu":
-            suffixes = copy.deepcopy(suffixes)
-        ready = network, [suffix.to(device) for suffix in suffixes]
+            heads = copy.deepcopy(heads)
+        ready = network, [head.to(device) for head in heads]
         self._ready = (self._ready_for(), ready)
         return ready
 
     def _ready_for(self):
-        return self.device, self.precision, len(self.nets_)
+        runtime = self._get_runtime()
+        return runtime.device, runtime.precision, len(self.nets_)
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -755,10 +764,19 @@ def _deterministic():
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
+def _seed(random_state):
+    torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
+
+
+def _n_held_out(n_samples, fraction):
+    """Size of a validation split: at least one image if any, never all."""
+    return min(max(round(fraction * n_samples), fraction > 0), n_samples - 1)
+
+
 def _held_out(ages, fraction, random_state):
-    """Mask of a validation split, of every age alike: at least one image if any, never all."""
+    """Mask of a validation split, of every age alike."""
     n_samples = len(ages)
-    n_held_out = min(max(round(fraction * n_samples), fraction > 0), n_samples - 1)
+    n_held_out = _n_held_out(n_samples, fraction)
     mask = np.zeros(n_samples, dtype=bool)
     if n_held_out:
         shuffled = random_state.permutation(n_samples)

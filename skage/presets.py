@@ -110,13 +110,13 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
     """
     recipe: dict[str, Any] = {
         "trainable": "all",
-        "image_size": 224,
-        "crop": 224 / 256,
+        "hidden_layer_sizes": None,
+        "loss": "cross_entropy",
+        "batch_size": 64,
+        "image_size": (224, 256),
         "augment": Jitter(10, rotation=10, shift=0.1, scale=0.1, mirror=True),
         "class_weight": "balanced_ages",
-        "sampling": "weighted",
         "optimizer": "sgd",
-        "momentum": 0.9,
         "weight_decay": 5e-4,
         "dropout": 0.5,
         "lr": 1e-3,

@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
 
 from ._checks import check_ages, check_weights
 from ._images.reading import image_tags
+from ._nested import with_defaults
 from ._targets import LearnsAges
 from .binning import AgeBinner, tails
 from .metrics import predicted_only
@@ -355,17 +356,14 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         -------
         self : BinnedAgeRegressor
         """
-        nested = {name.partition("__")[0] for name in params if "__" in name}
-        if "binner" in nested and params.get("binner", self.binner) is None:
-            params["binner"] = AgeBinner()
-        if "classifier" in nested and params.get("classifier", self.classifier) is None:
-            self.classifier = params.pop("classifier", None)
-            params["classifier"] = self._get_classifier()
-        return super().set_params(**params)
+        defaults = {"binner": AgeBinner, "classifier": self._default_classifier}
+        return super().set_params(**with_defaults(self, params, **defaults))
 
     def _get_classifier(self):
-        if self.classifier is not None:
-            return self.classifier
+        return self._default_classifier() if self.classifier is None else self.classifier
+
+    @staticmethod
+    def _default_classifier():
         from .classifier import VGG16Classifier  # imports torch, so not before it is needed
 
         classifier = VGG16Classifier()

@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import vgg11, vgg16
 
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier
+from skage._networks.vgg import VGG, Architecture
 from skage.datasets import make_faces
 
 matplotlib.use("Agg")
@@ -25,12 +26,25 @@ def tiny_classifier(**options):
         "backbone": "vgg11",
         "image_size": 32,
         "hidden_layer_sizes": (16,),
+        "n_components": None,
+        "loss": "cross_entropy",
+        "lr": 1e-3,
+        "batch_size": 64,
         "max_epochs": 2,
         "optimizer": "adam",
         "random_state": 0,
-        "n_jobs": 1,
+        "runtime": Runtime(n_jobs=1),
     }
+    names = Runtime().get_params()
+    runtime = {name: options.pop(name) for name in names if name in options}
+    defaults["runtime"].set_params(**runtime)
     return VGG16Classifier(**defaults | options)
+
+
+def build_network(n_outputs, weights=None, *, bin_values=None, n_components=None, **architecture):
+    """Frozen layers and head of a VGG."""
+    vgg = VGG(Architecture(**architecture), weights)
+    return vgg.frozen(), vgg.head(n_outputs, bin_values, n_components)
 
 
 def tiny_model(n_bins=5, **options):

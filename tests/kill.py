@@ -13,9 +13,9 @@ import torch
 torch.set_num_threads(1)  # no threads yet, so that children may be forked
 
 from skage._activations.features import Features, Reading  # noqa: E402
-from skage._activations.frozen import FrozenPrefix  # noqa: E402
+from skage._activations.frozen import FrozenNetwork  # noqa: E402
 from skage._files.store import open_store  # noqa: E402
-from skage._networks import vgg as network  # noqa: E402
+from skage._networks.vgg import VGG, Architecture  # noqa: E402
 
 N_IMAGES, N_KILLS = 2600, 50
 
@@ -23,22 +23,21 @@ N_IMAGES, N_KILLS = 2600, 50
 def main(folder):
     images = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 32, 32, 3), dtype=np.uint8)
     torch.manual_seed(0)
-    part, _ = network.build(
-        2, weights=None, trainable="block3", hidden_layer_sizes=(), dropout=0, image_size=32
-    )
-    prefix = FrozenPrefix(part, 32, torch.float32, torch.device("cpu"))
+    architecture = Architecture(trainable="block3", hidden_layer_sizes=(), dropout=0, image_size=32)
+    layers = VGG(architecture, weights=None).frozen()
+    network = FrozenNetwork(layers, 32, torch.float32, torch.device("cpu"))
     log = os.open(os.path.join(folder, "log"), os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-    compute = FrozenPrefix.__call__
+    compute = FrozenNetwork.__call__
 
     def counting(self, pixels):
         os.write(log, b"%d\n" % len(pixels))
         return compute(self, pixels)
 
-    FrozenPrefix.__call__ = counting
+    FrozenNetwork.__call__ = counting
 
     def fill():
         with open_store(folder) as store:
-            return Features(prefix, store, reading=Reading(n_jobs=1)).collect(images)
+            return Features(network, store, reading=Reading(n_jobs=1)).collect(images)
 
     random.seed(0)
     n_cut_short = 0  # children that had not filled it to the end
@@ -58,7 +57,7 @@ def main(folder):
     found = fill()
     with open(os.path.join(folder, "log")) as file:
         n_computed = sum(map(int, file))
-    expected = compute(prefix, images).numpy()
+    expected = compute(network, images).numpy()
     result = {
         "n_cut_short": n_cut_short,
         "n_computed": n_computed,

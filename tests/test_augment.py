@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from sklearn.base import clone
 
-from skage._activations.frozen import FrozenPrefix
+from skage._activations.frozen import FrozenNetwork
 from skage.augment import Jitter, views
 
 from .conftest import tiny_model
@@ -71,9 +71,9 @@ def test_ranges_are_kept():
 
 def test_copies_pass_the_frozen_layers_once(paths, faces, tmp_path, monkeypatch):
     passed = []
-    original = FrozenPrefix.__call__
+    original = FrozenNetwork.__call__
     monkeypatch.setattr(
-        FrozenPrefix, "__call__", lambda self, x: passed.extend(x) or original(self, x)
+        FrozenNetwork, "__call__", lambda self, x: passed.extend(x) or original(self, x)
     )
     model = tiny_model(3, augment=Jitter(2), feature_cache=tmp_path, validation_fraction=0.2)
     model.fit(paths, faces.target)

@@ -47,7 +47,7 @@ def kill_after(n_epochs, monkeypatch):
 
 
 _COMPRESSED = {"n_components": 8}
-_SAMPLED = {"optimizer": "sgd", "lr_schedule": StepDecay(2), "sampling": "weighted"}
+_SAMPLED = {"optimizer": "sgd", "lr_schedule": StepDecay(2), "class_weight": "balanced"}
 _STOPPING = {"early_stopping": 6, "lr_schedule": OneCycle(), "lr": 0.01}
 
 
@@ -122,7 +122,7 @@ def test_another_fit_does_not_take_it_up(other, paths, faces, vgg11_file, tmp_pa
             tiny_model(checkpoint=tmp_path, **options).fit(paths, faces.target)
     model = tiny_model(**options | other).set_params(**bins)
     expected = clone(model).fit(paths, faces.target).predict(paths)
-    model.set_params(classifier__checkpoint=tmp_path)
+    model.set_params(classifier__runtime__checkpoint=tmp_path)
     assert (model.fit(paths, faces.target).predict(paths) == expected).all()
     assert len(list(tmp_path.iterdir())) == 1  # of the first
 

@@ -276,7 +276,7 @@ def write(path, content):
 def check(model, parameters, images, mean=MEAN):
     expected = direct(parameters, images, mean)
     assert np.ptp(expected @ np.arange(101)) > 1  # the images are told apart
-    model.classifier_.set_params(precision="float32", device="cpu")
+    model.classifier_.set_params(runtime__precision="float32", runtime__device="cpu")
     np.testing.assert_allclose(model.predict_dist(images), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(model.predict(images), expected @ np.arange(101), rtol=1e-5)
     return model
@@ -336,7 +336,7 @@ def test_the_model_is_a_fitted_regressor_of_101_ages(tmp_path, images):
     assert model.predict_dist(images).shape == (3, 101)
     interval = model.predict_interval(images, coverage=0.5)
     assert (interval[:, 0] < interval[:, 1]).all()
-    assert not any(p.requires_grad for p in model.classifier_.prefix_.parameters())
+    assert not any(p.requires_grad for p in model.classifier_.frozen_.parameters())
 
 
 def test_the_border_is_padded_after_the_mean_is_subtracted(tmp_path, images):
@@ -392,7 +392,7 @@ def test_training_goes_on_from_it(tmp_path, images):
     further = BinnedAgeRegressor(classifier, AgeBinner(np.arange(102) - 0.5))
     shown = images[np.arange(303) % 3]
     further.fit(shown, np.arange(303) % 101)
-    model.classifier_.set_params(precision="float32")
+    model.classifier_.set_params(runtime__precision="float32")
     assert further.predict_dist(images) == pytest.approx(model.predict_dist(images), abs=1e-4)
 
 

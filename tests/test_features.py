@@ -12,174 +12,177 @@ import torch
 from PIL import Image
 
 from skage._activations.features import Features, Reading
-from skage._activations.frozen import FrozenPrefix
+from skage._activations.frozen import FrozenNetwork
 from skage._activations.pool import ActivationPool, shared_pool
 from skage._files.store import open_store
 from skage._images import reading as images
 from skage._images.reading import ImageError
-from skage._networks import vgg as network
+
+from .conftest import build_network
 
 
 @pytest.fixture(scope="module")
-def prefix():
+def network():
     torch.manual_seed(0)
-    part, _ = network.build(
+    part, _ = build_network(
         2, weights=None, trainable="classifier", hidden_layer_sizes=(), dropout=0, image_size=32
     )
-    return FrozenPrefix(part, 32, torch.float32, torch.device("cpu"))
+    return FrozenNetwork(part, 32, torch.float32, torch.device("cpu"))
 
 
 @pytest.fixture
-def calls(prefix, monkeypatch):
+def calls(network, monkeypatch):
     """How many images each forward pass took."""
-    seen, original = [], FrozenPrefix.__call__
+    seen, original = [], FrozenNetwork.__call__
 
     def counting(self, pixels):
         seen.append(len(pixels))
         return original(self, pixels)
 
-    monkeypatch.setattr(FrozenPrefix, "__call__", counting)
+    monkeypatch.setattr(FrozenNetwork, "__call__", counting)
     return seen
 
 
-def features(prefix, store=None, pool=None, **reading):
-    return Features(prefix, store, pool, Reading(**reading))
+def features(network, store=None, pool=None, **reading):
+    return Features(network, store, pool, Reading(**reading))
 
 
-def collect(X, prefix, **options):
-    return features(prefix, **options).collect(X)
+def collect(X, network, **options):
+    return features(network, **options).collect(X)
 
 
-def activations(X, prefix, **options):
-    found = collect(X, prefix, **options)
+def activations(X, network, **options):
+    found = collect(X, network, **options)
     return found.array[found.rows]
 
 
-def test_each_image_is_computed_once_across_stores_and_orders(paths, prefix, calls, tmp_path):
+def test_each_image_is_computed_once_across_stores_and_orders(paths, network, calls, tmp_path):
     with open_store(tmp_path / "new" / "folder") as store:
-        found = collect(paths, prefix, store=store)
+        found = collect(paths, network, store=store)
     first = found.array[found.rows]
     assert sum(calls) == len(paths)
     assert found.positions.tolist() == list(range(len(paths)))
     calls.clear()
     with open_store(tmp_path / "new" / "folder") as store:
-        again = activations(paths[::-1], prefix, store=store)
+        again = activations(paths[::-1], network, store=store)
     assert sum(calls) <= 1  # a blank image tells the shape
     assert (again[::-1] == first).all()
     assert first.dtype == np.float16
 
 
-def test_other_weights_or_sizes_are_other_entries(paths, prefix, tmp_path):
+def test_other_weights_or_sizes_are_other_entries(paths, network, tmp_path):
     torch.manual_seed(1)
     options = {"trainable": "classifier", "hidden_layer_sizes": (), "dropout": 0}
-    part, _ = network.build(2, weights=None, image_size=32, **options)
-    retrained = FrozenPrefix(part, 32, prefix.dtype, prefix.device)
-    larger = FrozenPrefix(prefix.part, 64, prefix.dtype, prefix.device)
-    exact = FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
-    keys = {p.key(b"image") for p in (prefix, retrained, larger, exact)}
+    part, _ = build_network(2, weights=None, image_size=32, **options)
+    retrained = FrozenNetwork(part, 32, network.dtype, network.device)
+    larger = FrozenNetwork(network.layers, 64, network.dtype, network.device)
+    exact = FrozenNetwork(network.layers, 32, network.dtype, network.device, exact=True)
+    keys = {p.key(b"image") for p in (network, retrained, larger, exact)}
     assert len(keys) == 4
 
 
-def test_float16_activations_are_close_to_float32(paths, prefix):
-    exact = FrozenPrefix(prefix.part, 32, prefix.dtype, prefix.device, exact=True)
-    half = activations(paths, prefix)
+def test_float16_activations_are_close_to_float32(paths, network):
+    exact = FrozenNetwork(network.layers, 32, network.dtype, network.device, exact=True)
+    half = activations(paths, network)
     full = activations(paths, exact)
     assert full.dtype == np.float32
     assert np.allclose(half, full, rtol=1e-3, atol=1e-4)
 
 
-def test_a_damaged_entry_is_computed_again(paths, prefix, calls, tmp_path):
+def test_a_damaged_entry_is_computed_again(paths, network, calls, tmp_path):
     with open_store(tmp_path) as store:
-        first = activations(paths, prefix, store=store)
+        first = activations(paths, network, store=store)
     database = sqlite3.connect(tmp_path / "activations-1.sqlite")
     with database:
         database.execute("UPDATE content SET data = zeroblob(length(data)) WHERE id <= 3")
     database.close()
     calls.clear()
     with open_store(tmp_path) as store:
-        again = activations(paths, prefix, store=store)
+        again = activations(paths, network, store=store)
     assert (again == first).all()
     assert sum(calls) == 3
 
 
-def test_unreadable_images_raise_or_are_reported(paths, prefix):
+def test_unreadable_images_raise_or_are_reported(paths, network):
     X = [paths[0], "missing.jpg", paths[1]]
     with pytest.raises(ImageError, match=r"missing.jpg \(item 1\)"):
-        collect(X, prefix)
-    found = collect(X, prefix, on_error="skip")
+        collect(X, network)
+    found = collect(X, network, on_error="skip")
     assert found.positions.tolist() == [0, 2]
     assert len(found.rows) == 2
     assert "missing.jpg" in str(found.errors[0])
 
 
-def test_tensors_that_numpy_refuses_are_left_out_or_named(faces, prefix):
+def test_tensors_that_numpy_refuses_are_left_out_or_named(faces, network):
     good = torch.from_numpy(faces.data[0] / 255)
     X = [good, good.bfloat16(), good.clone().requires_grad_()]
-    found = collect(X, prefix, on_error="skip")
+    found = collect(X, network, on_error="skip")
     assert found.positions.tolist() == [0]
     assert [error.position for error in found.errors] == [1, 2]
     with pytest.raises(ImageError) as caught:
-        collect(X, prefix)
+        collect(X, network)
     first, *others = str(caught.value).split("\n")
     assert first == f"2 images cannot be read. {images.SKIP_HINT}"
     assert ["Tensor (item 1) " in others[0], "Tensor (item 2) " in others[1]] == [True, True]
     assert images.SKIP_HINT not in caught.value.message + "".join(others)
 
 
-def test_a_broken_image_twice_is_two_errors(prefix, tmp_path):
+def test_a_broken_image_twice_is_two_errors(network, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     X = [str(tmp_path / "broken.jpg")] * 2
-    chunk = next(features(prefix, on_error="skip").stream(X))
+    chunk = next(features(network, on_error="skip").stream(X))
     assert ["(item 0)" in str(e) for e in chunk.errors] == [True, False]
     assert chunk.positions == []
 
 
-def test_one_image_twice_is_computed_once(paths, prefix, calls):
-    found = activations([paths[0]] * 5, prefix)
+def test_one_image_twice_is_computed_once(paths, network, calls):
+    found = activations([paths[0]] * 5, network)
     assert calls == [1]
     assert len(found) == 5
     assert (found == found[0]).all()
 
 
-def test_fits_of_a_process_share_what_one_of_them_has_read(paths, prefix, calls, tmp_path):
+def test_fits_of_a_process_share_what_one_of_them_has_read(paths, network, calls, tmp_path):
     with open_store(tmp_path) as store:
-        pool = shared_pool(prefix, store)
-        first = collect(paths[:30], prefix, store=store, pool=pool)
+        pool = shared_pool(network, store)
+        first = collect(paths[:30], network, store=store, pool=pool)
         calls.clear()
-        second = collect(paths[10:], prefix, store=store, pool=pool)
-        assert shared_pool(prefix, store) is pool
-        assert shared_pool(prefix, None) is None
+        second = collect(paths[10:], network, store=store, pool=pool)
+        assert shared_pool(network, store) is pool
+        assert shared_pool(network, None) is None
     assert sum(calls) == 10
     assert (second.rows[:20] == first.rows[10:]).all()
     with open_store(tmp_path / "other") as store:
-        assert shared_pool(prefix, store, make=False) is None
-        assert shared_pool(prefix, store) is not pool
+        assert shared_pool(network, store, make=False) is None
+        assert shared_pool(network, store) is not pool
     assert (first.array == second.array[:30]).all()
 
 
-def test_threads_that_share_a_pool_compute_each_image_once(paths, prefix, calls):
+def test_threads_that_share_a_pool_compute_each_image_once(paths, network, calls):
     pool = ActivationPool()
     with ThreadPoolExecutor(4) as threads:
-        jobs = [threads.submit(collect, paths[:i] * 2, prefix, pool=pool) for i in (40, 20, 30, 40)]
+        jobs = [
+            threads.submit(collect, paths[:i] * 2, network, pool=pool) for i in (40, 20, 30, 40)
+        ]
         found = [job.result() for job in jobs]
     assert sum(calls) == 40
     assert (found[0].rows[:20] == found[1].rows[:20]).all()
 
 
 def test_a_chunk_that_another_process_has_stored_meanwhile_is_not_computed(
-    faces, prefix, calls, tmp_path
+    faces, network, calls, tmp_path
 ):
     pictures = list(faces.data)
     with open_store(tmp_path) as store, open_store(tmp_path) as other:
-        chunks = features(prefix, store, n_jobs=1).stream(pictures)
+        chunks = features(network, store, n_jobs=1).stream(pictures)
         next(chunks)  # the rest is read ahead by now
-        collect(pictures, prefix, store=other)
+        collect(pictures, network, store=other)
         calls.clear()
         assert sum(len(chunk.positions) for chunk in chunks) == 8
     assert calls == []
 
 
-def test_a_file_that_changes_is_read_anew(prefix, tmp_path, monkeypatch):
+def test_a_file_that_changes_is_read_anew(network, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_SETTLED", 0)
     path = tmp_path / "face.png"
     pool = ActivationPool()
@@ -187,7 +190,7 @@ def test_a_file_that_changes_is_read_anew(prefix, tmp_path, monkeypatch):
     for grey in (50, 200):
         Image.new("RGB", (32, 32), (grey, 0, 0)).save(path)
         for _ in range(2):
-            found.append(activations([path], prefix, pool=pool)[0])
+            found.append(activations([path], network, pool=pool)[0])
     assert (found[0] == found[1]).all()
     assert (found[2] == found[3]).all()
     assert (found[0] != found[2]).any()
@@ -207,9 +210,9 @@ def test_killed_at_any_moment_a_store_holds_nothing_wrong(tmp_path):
     assert 2600 < result["n_computed"] <= 2600 + 50 * 32
 
 
-def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):
+def test_a_failed_write_shifts_no_rows(paths, network, monkeypatch):
     pool = ActivationPool()
-    expected = activations(paths, prefix)
+    expected = activations(paths, network)
     write = ActivationPool._write
 
     def full(self, activation, row):
@@ -220,19 +223,19 @@ def test_a_failed_write_shifts_no_rows(paths, prefix, monkeypatch):
 
     monkeypatch.setattr(ActivationPool, "_write", full)
     with pytest.raises(OSError, match="No space"):
-        collect(paths, prefix, pool=pool)
+        collect(paths, network, pool=pool)
     monkeypatch.undo()
-    assert (activations(paths, prefix, pool=pool) == expected).all()
+    assert (activations(paths, network, pool=pool) == expected).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_forked_child_writes_nothing_into_its_parents_pool(paths, prefix, tmp_path):
+def test_a_forked_child_writes_nothing_into_its_parents_pool(paths, network, tmp_path):
     with open_store(tmp_path) as store:
-        pool = shared_pool(prefix, store)
+        pool = shared_pool(network, store)
         pool.put([b"first"], np.ones((1, 8), np.float16))
         child = os.fork()
         if not child:
-            os._exit(shared_pool(prefix, store, make=False) is not None)
+            os._exit(shared_pool(network, store, make=False) is not None)
         assert os.waitpid(child, 0)[1] == 0
         pool.put([b"second"], np.full((1, 8), 2, np.float16))
         assert pool.array.tolist() == [[1] * 8, [2] * 8]

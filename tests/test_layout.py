@@ -14,7 +14,7 @@ PUBLIC = [name for name in skage.__all__ if (ROOT / "skage" / name).with_suffix(
 
 #: A module imports from its own line, and from the lines before, as it is imported.
 LAYERS = [
-    ["_memory", "_keys", "_checks", "_partition", "_targets", "schedules"],
+    ["_memory", "_keys", "runtime", "_checks", "_partition", "_targets", "_nested", "schedules"],
     ["_hardware", "_files"],
     ["_images", "binning"],
     ["images", "augment", "faces", "losses", "metrics", "splits", "_networks"],
@@ -81,7 +81,13 @@ def test_the_api_page_lists_what_is_public():
 
 def test_public_modules_say_what_is_public():
     files = {path.stem for path in (ROOT / "skage").glob("[!_]*.py")}
-    homes = {"binning", "classifier", "faces", "regressor"}  # of names that skage has itself
+    homes = {
+        "binning",
+        "classifier",
+        "faces",
+        "regressor",
+        "runtime",
+    }  # of names that skage has itself
     assert files - homes == set(PUBLIC)
 
 

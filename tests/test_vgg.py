@@ -10,6 +10,8 @@ from torchvision.transforms.functional import normalize
 from skage._networks import vgg as network
 from skage._networks import weights
 
+from .conftest import build_network
+
 OPTIONS = {"trainable": "classifier", "hidden_layer_sizes": (8,), "dropout": 0.5, "image_size": 32}
 
 
@@ -22,10 +24,10 @@ def whole():
 
 
 @pytest.mark.parametrize("trainable", network.TRAINABLE)
-def test_prefix_and_suffix_together_are_torchvisions_vgg16(whole, tmp_path, trainable):
+def test_frozen_layers_and_head_together_are_torchvisions_vgg16(whole, tmp_path, trainable):
     reference, pixels = whole
     torch.save(reference.state_dict(), tmp_path / "vgg16.pth")
-    prefix, suffix = network.build(
+    frozen, head = build_network(
         1000,
         weights=tmp_path / "vgg16.pth",
         trainable=trainable,
@@ -34,40 +36,40 @@ def test_prefix_and_suffix_together_are_torchvisions_vgg16(whole, tmp_path, trai
         image_size=64,
     )
     # The output layer is always fresh.
-    suffix.classifier[-1].load_state_dict(reference.classifier[-1].state_dict())
-    suffix.eval()
+    head.classifier[-1].load_state_dict(reference.classifier[-1].state_dict())
+    head.eval()
     images = normalize(
         pixels.permute(0, 3, 1, 2) / 255, network.IMAGENET_MEAN, network.IMAGENET_STD
     )
     with torch.no_grad():
         expected = reference(images)
-        found = suffix(pixels if prefix is None else prefix(pixels))
+        found = head(pixels if frozen is None else frozen(pixels))
     assert torch.allclose(found, expected, atol=1e-4)
-    trained = sum(p.numel() for p in suffix.parameters())
-    frozen = 0 if prefix is None else sum(p.numel() for p in prefix.parameters())
-    assert trained + frozen == sum(p.numel() for p in reference.parameters())
-    assert prefix is None or not any(p.requires_grad for p in prefix.parameters())
+    trained = sum(p.numel() for p in head.parameters())
+    n_frozen = 0 if frozen is None else sum(p.numel() for p in frozen.parameters())
+    assert trained + n_frozen == sum(p.numel() for p in reference.parameters())
+    assert frozen is None or not any(p.requires_grad for p in frozen.parameters())
 
 
 def test_a_file_of_the_convolutions_loads_and_the_log_names_fresh_layers(vgg16_file, caplog):
     with caplog.at_level(logging.INFO, "skage"):
-        prefix, _ = network.build(3, weights=vgg16_file, **OPTIONS)
+        frozen, _ = build_network(3, weights=vgg16_file, **OPTIONS)
     assert "fresh layers: classifier.0, classifier.3" in caplog.text
-    assert torch.equal(prefix.features[0].weight, load_file(vgg16_file)["features.0.weight"])
+    assert torch.equal(frozen.features[0].weight, load_file(vgg16_file)["features.0.weight"])
 
 
 def test_training_leaves_the_loaded_weights_alone(vgg16_file):
-    _, suffix = network.build(3, weights=vgg16_file, **OPTIONS | {"trainable": "block5"})
+    _, head = build_network(3, weights=vgg16_file, **OPTIONS | {"trainable": "block5"})
     with torch.no_grad():
-        suffix.features[0].weight.zero_()
-    _, again = network.build(3, weights=vgg16_file, **OPTIONS | {"trainable": "block5"})
+        head.features[0].weight.zero_()
+    _, again = build_network(3, weights=vgg16_file, **OPTIONS | {"trainable": "block5"})
     assert again.features[0].weight.abs().sum() > 0
 
 
 def test_freezing_a_layer_without_weights_is_refused(vgg16_file):
-    options = OPTIONS | {"trainable": "head", "hidden_layer_sizes": None}
+    options = OPTIONS | {"trainable": "output", "hidden_layer_sizes": None}
     with pytest.raises(ValueError, match=r"freezes layers that .* does not cover \(classifier.0"):
-        network.build(3, weights=vgg16_file, **options)
+        build_network(3, weights=vgg16_file, **options)
 
 
 def test_what_is_no_vgg16_file_is_refused(tmp_path):
@@ -86,10 +88,10 @@ def test_what_is_no_vgg16_file_is_refused(tmp_path):
     refused("list.pth", "no tensors")
     save_file({"features.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "thin.safetensors")
     with pytest.raises(ValueError, match=r"another architecture: features.0.weight has shape \(8"):
-        network.build(3, weights=tmp_path / "thin.safetensors", **OPTIONS)
+        build_network(3, weights=tmp_path / "thin.safetensors", **OPTIONS)
     torch.save(vgg11(weights=None).features.state_dict(prefix="features."), tmp_path / "vgg11.pth")
     with pytest.raises(ValueError, match=r"another architecture: vgg16 has no layer features.11"):
-        network.build(3, weights=tmp_path / "vgg11.pth", **OPTIONS | {"trainable": "all"})
+        build_network(3, weights=tmp_path / "vgg11.pth", **OPTIONS | {"trainable": "all"})
 
 
 def test_no_network_names_the_file_and_the_way_out(tmp_path, monkeypatch):
@@ -114,20 +116,20 @@ def test_a_row_does_not_depend_on_its_batch():
     """Not in the last bit, also behind layers as wide as VGG16's own."""
     torch.manual_seed(0)
     options = OPTIONS | {"hidden_layer_sizes": None}
-    prefix, suffix = network.build(20, weights=None, **options)
-    suffix.eval()
+    frozen, head = build_network(20, weights=None, **options)
+    head.eval()
     pixels = torch.randint(0, 256, (32, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        together = suffix(prefix(pixels))
+        together = head(frozen(pixels))
         for start, n_rows in ((0, 1), (3, 1), (5, 2), (7, 5), (20, 9)):
             rows = slice(start, start + n_rows)
-            assert torch.equal(suffix(prefix(pixels[rows])), together[rows])
+            assert torch.equal(head(frozen(pixels[rows])), together[rows])
 
 
 def test_the_digest_follows_weights_and_preprocessing():
     def build(seed):
         torch.manual_seed(seed)
-        return network.build(3, weights=None, **OPTIONS)[0]
+        return build_network(3, weights=None, **OPTIONS)[0]
 
     first = build(0)
     assert network.digest(first) == network.digest(build(0))
@@ -138,9 +140,9 @@ def test_the_digest_follows_weights_and_preprocessing():
 
 def test_fresh_layers_keep_the_scale_of_their_input():
     torch.manual_seed(0)
-    prefix, _ = network.build(3, weights=None, **OPTIONS)
+    frozen, _ = build_network(3, weights=None, **OPTIONS)
     pixels = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
-    out = prefix(pixels)
+    out = frozen(pixels)
     assert np.isfinite(out.numpy()).all()
     assert 0.05 < out.std() < 20
 
@@ -156,17 +158,17 @@ def test_backbones_are_torchvisions(backbone, trainable, monkeypatch):
     state = whole.state_dict(prefix="features.")
     monkeypatch.setattr(weights, "_imagenet", lambda backbone: weights.Weights(state))
     options = OPTIONS | {"trainable": trainable, "weights": "imagenet", "backbone": backbone}
-    prefix, suffix = network.build(3, **options)
+    frozen, head = build_network(3, **options)
     pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
     x = (pixels / 255 - torch.tensor(network.IMAGENET_MEAN)) / torch.tensor(network.IMAGENET_STD)
-    expected = suffix.classifier.eval()(whole(x.permute(0, 3, 1, 2)).flatten(1))
+    expected = head.classifier.eval()(whole(x.permute(0, 3, 1, 2)).flatten(1))
     with torch.inference_mode():
-        assert torch.allclose(suffix.eval()(prefix(pixels)), expected, atol=1e-4)
+        assert torch.allclose(head.eval()(frozen(pixels)), expected, atol=1e-4)
     n_convolutions = {"vgg11": 8, "vgg13": 10, "vgg16": 13, "vgg19": 16}[backbone.split("_")[0]]
-    convolutions = [m for part in (prefix, suffix) for m in part.modules() if is_convolution(m)]
+    convolutions = [m for part in (frozen, head) for m in part.modules() if is_convolution(m)]
     assert len(convolutions) == n_convolutions
-    in_suffix = sum(map(is_convolution, suffix.modules()))
-    assert in_suffix == {8: 6, 10: 6, 13: 9, 16: 12}[n_convolutions] * (trainable == "block3")
+    in_head = sum(map(is_convolution, head.modules()))
+    assert in_head == {8: 6, 10: 6, 13: 9, 16: 12}[n_convolutions] * (trainable == "block3")
 
 
 def is_convolution(module):

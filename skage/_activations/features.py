@@ -25,7 +25,7 @@ from .._images.reading import (
     resize,
     summarise,
 )
-from .frozen import FrozenPrefix
+from .frozen import FrozenNetwork
 from .pool import ActivationPool
 
 _CHUNK = 32  # images a forward pass, and a transaction of the store
@@ -100,7 +100,7 @@ class Features:
 
     Parameters
     ----------
-    network : FrozenPrefix
+    network : FrozenNetwork
     store : FeatureStore or None
     pool : ActivationPool or None
         None for predictions when no fit has made one.
@@ -109,7 +109,7 @@ class Features:
 
     def __init__(
         self,
-        network: FrozenPrefix,
+        network: FrozenNetwork,
         store: FeatureStore | None = None,
         pool: ActivationPool | None = None,
         reading: Reading = Reading(),

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from .._keys import activations_key, frozen_key
 from .._memory import layouts
-from .._networks.vgg import Part, digest
+from .._networks.vgg import VGGLayers, digest
 
 
 @dataclass
-class FrozenPrefix:
-    """A frozen part of the network, ready to be applied to images.
+class FrozenNetwork:
+    """The frozen layers of a network, ready to be applied to images.
 
     Parameters
     ----------
-    part : Part or None
+    layers : VGGLayers or None
         None stands for no frozen layer at all: the activations are the pixels.
     image_size : int
         Images are squeezed to this side, in pixels.
@@ -31,23 +31,23 @@ class FrozenPrefix:
         Keep activations in float32 rather than float16.
     """
 
-    part: Part | None
+    layers: VGGLayers | None
     image_size: int
     dtype: torch.dtype
     device: torch.device
     exact: bool = False
 
     def __post_init__(self) -> None:
-        network = b"" if self.part is None else digest(self.part)
+        network = b"" if self.layers is None else digest(self.layers)
         arithmetic = str(self.dtype), self.device.type, self.exact
         self.digest = frozen_key(network, self.image_size, *arithmetic)
-        if self.part is not None:
-            mean, std = self.part.mean, self.part.std
+        if self.layers is not None:
+            mean, std = self.layers.mean, self.layers.std
             if self.device.type != "cpu" or self.dtype != torch.float32:
-                self.part = copy.deepcopy(self.part)  # the caller keeps float32 on the CPU
-            self.part.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+                self.layers = copy.deepcopy(self.layers)  # the caller keeps float32 on the CPU
+            self.layers.to(self.device, self.dtype).to(memory_format=torch.channels_last)
             # The pixels are normalised in float32 whatever follows.
-            self.part.mean, self.part.std = mean.to(self.device), std.to(self.device)
+            self.layers.mean, self.layers.std = mean.to(self.device), std.to(self.device)
 
     def key(self, image_digest: bytes) -> bytes:
         """Name of an image's activations in a store."""
@@ -55,13 +55,13 @@ class FrozenPrefix:
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32, on the device."""
-        if self.part is None:
+        if self.layers is None:
             return torch.from_numpy(pixels)
         with torch.inference_mode():
             # On a CPU few images at a time stay in its caches.
             step = 8 if self.device.type == "cpu" else len(pixels)
             blocks = torch.from_numpy(pixels).to(self.device).split(step)
-            out = torch.cat([self.part(block).float() for block in blocks])
+            out = torch.cat([self.layers(block).float() for block in blocks])
             if not self.exact:
                 out = out.clamp(-65504, 65504).half()
             return out.contiguous()
@@ -79,7 +79,7 @@ class FrozenPrefix:
     @property
     def label(self) -> str:
         """What a store says that these activations are."""
-        modules = [] if self.part is None else list(self.part.modules())
+        modules = [] if self.layers is None else list(self.layers.modules())
         kinds = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
         counts = [(sum(isinstance(m, kind) for m in modules), name) for name, kind in kinds]
         layers = [f"{count} {name}" for count, name in counts if count]

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._files.store import FeatureStore
 from .._memory import pools
-from .frozen import FrozenPrefix
+from .frozen import FrozenNetwork
 
 
 def release_pages(array: np.ndarray) -> None:
@@ -28,7 +28,7 @@ def release_pages(array: np.ndarray) -> None:
 
 
 class ActivationPool:
-    """Activations of one prefix by key, in a file without a name.
+    """Activations of one network's frozen layers by key, in a file without a name.
 
     Parameters
     ----------
@@ -89,16 +89,16 @@ class ActivationPool:
 
 
 def shared_pool(
-    prefix: FrozenPrefix, store: FeatureStore | None, make: bool = True
+    network: FrozenNetwork, store: FeatureStore | None, make: bool = True
 ) -> ActivationPool | None:
-    """The process's pool of a prefix, so that its fits read each activation once.
+    """The process's pool of a network, so that its fits read each activation once.
 
     Its file lies in the store's folder, and vanishes with the process. There is
     none without a store, or if `make` is False and no fit has made it.
     """
     if store is None:
         return None
-    key = store.folder, prefix.digest
+    key = store.folder, network.digest
     if not make:
         return pools.get(key)
     folder = store.folder if store.usable else None

@@ -207,7 +207,7 @@ def train(data: Path, output: Path, **options: Any) -> None:
     with _clear_errors():
         faces = _read_faces(data, options["path"], options["age"], options["on_error"])
         _check_output(output, [data, *faces.data])
-        from .. import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+        from .. import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier
         from ..augment import Jitter
         from ..schedules import OneCycle, StepDecay
 
@@ -228,8 +228,9 @@ def train(data: Path, output: Path, **options: Any) -> None:
             weight_decay=options["weight_decay"],
             batch_size=options["batch_size"],
             max_epochs=options["max_epochs"],
-            feature_cache=options["feature_cache"],
-            checkpoint=options["checkpoint"],
+            runtime=Runtime(
+                feature_cache=options["feature_cache"], checkpoint=options["checkpoint"]
+            ),
             on_error=options["on_error"],
             random_state=options["random_state"],
             verbose=int(options["progress"]),
@@ -304,7 +305,9 @@ def predict(
 
         is_original = model_path.suffix.lower() in (".caffemodel", ".onnx")
         model: Any = load_dex(model_path) if is_original else load(model_path)
-        model.classifier_.set_params(on_error="skip", feature_cache=feature_cache, verbose=0)
+        model.classifier_.set_params(
+            on_error="skip", runtime__feature_cache=feature_cache, verbose=0
+        )
         size = model.classifier_.image_size_
         images = _cropped(paths, size, feature_cache=feature_cache, **face_options)
         try:

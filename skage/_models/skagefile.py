@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from .._files.container import read_container, write_container
-from .._networks.vgg import Part, build
+from .._networks.vgg import VGG, VGGLayers
 from .._training.criterion import Criterion
 from .._training.net import restore_net
 from ..augment import Jitter
@@ -17,20 +18,14 @@ from ..binning import AgeBinner
 from ..classifier import VGG16Classifier
 from ..losses import check_loss
 from ..regressor import BinnedAgeRegressor
+from ..runtime import Runtime
 from ..schedules import OneCycle, StepDecay
 
-_SHAPE = ("backbone", "trainable", "hidden_layer_sizes", "dropout", "image_size")
 #: Classes that a parameter may be an instance of, by their names in a model file.
 _VALUES = {kind.__name__: kind for kind in (Jitter, OneCycle, StepDecay)}
-# What belongs to the machine or the training run, rather than to the model.
-_NOT_STORED = (
-    "callbacks",
-    "checkpoint",
-    "feature_cache",
-    "device",
-    "n_jobs",
-    "verbose",
-)
+# What belongs to the machine or the training run, rather than to the model. Of a
+# Runtime only the precision is stored, which decides the last digits of predictions.
+_NOT_STORED = ("callbacks", "runtime", "verbose")
 
 
 def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
@@ -74,19 +69,21 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "history": [{k: _plain(v) for k, v in row.items()} for row in classifier.history_],
         "n_networks": len(classifier.nets_),
         "n_skipped": classifier.n_skipped_,
-        "image_size": classifier.image_size_,
+        "image_size": [classifier.image_size_, classifier.resized_],
+        "loss": classifier.net_.criterion_.weights,
+        "precision": classifier._get_runtime().precision,
         "preparation": classifier.preparation_,
     }
     many = len(classifier.nets_) > 1
-    parts = {"prefix": classifier.prefix_} | {
-        f"suffix.{member}" if many else "suffix": net.module_
+    pieces = {"frozen": classifier.frozen_} | {
+        f"head.{member}" if many else "head": net.module_
         for member, net in enumerate(classifier.nets_)
     }
-    first = classifier.prefix_ or classifier.net_.module_  # which normalises the pixels
+    first = classifier.frozen_ or classifier.net_.module_  # which normalises the pixels
     header |= {name: (getattr(first, name) / 255).tolist() for name in ("mean", "std")}
     tensors = {
-        f"{part}.{name}": tensor
-        for part, module in parts.items()
+        f"{piece}.{name}": tensor
+        for piece, module in pieces.items()
         if module is not None
         for name, tensor in module.state_dict().items()
     }
@@ -131,34 +128,34 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     if len(binner.bin_edges_) != binner.n_bins_ + 1 or binner.n_bins_ <= max(header["classes"]):
         raise ValueError("its bins and classes do not fit together.")
     options = dict(header["classifier"])
-    if options["hidden_layer_sizes"] is not None:
-        options["hidden_layer_sizes"] = tuple(options["hidden_layer_sizes"])
+    for name in ("hidden_layer_sizes", "image_size"):
+        if isinstance(options[name], list):
+            options[name] = tuple(options[name])
     for name, value in options.items():
         if isinstance(value, dict) and "class" in value:
             value = dict(value)
             options[name] = _VALUES[value.pop("class")](**value)
     if isinstance(options["class_weight"], list):
         options["class_weight"] = dict(options["class_weight"])
-    classifier = VGG16Classifier(**options)
+    precision = header["precision"]
+    runtime = None if precision == "auto" else Runtime(precision=precision)
+    classifier = VGG16Classifier(**options, runtime=runtime)
     classes = np.array(header["classes"])
-    options["image_size"] = header["image_size"]
+    image_size, resized = header["image_size"]
     n_networks = header["n_networks"]
-    names = [f"suffix.{i}" for i in range(n_networks)] if n_networks > 1 else ["suffix"]
-    criterion = Criterion(check_loss(options["loss"]), binner.bin_values_[classes])
-    prefix, suffixes = None, []
-    for name in names:
-        with torch.random.fork_rng(devices=[]):
-            frozen, suffix = build(
-                len(classes) if criterion.regression is None else 1,
-                weights=None,
-                **{k: options[k] for k in _SHAPE},
-            )
-        suffixes.append(_filled(suffix, name, tensors, header))
-        if prefix is None and frozen is not None:
-            prefix = _filled(frozen, "prefix", tensors, header)
-    model = assemble(classifier, binner, criterion, classes, prefix, suffixes)
+    names = [f"head.{i}" for i in range(n_networks)] if n_networks > 1 else ["head"]
+    criterion = Criterion(check_loss(header["loss"]), binner.bin_values_[classes])
+    vgg = VGG(replace(classifier._architecture(), image_size=image_size), weights=None)
+    with torch.random.fork_rng(devices=[]):
+        frozen = vgg.frozen()
+        if frozen is not None:
+            _fill(frozen, "frozen", tensors, header)
+        heads = [vgg.head(len(classes) if criterion.regression is None else 1) for _ in names]
+    for name, head in zip(names, heads, strict=True):
+        _fill(head, name, tensors, header)
+    model = assemble(classifier, binner, criterion, classes, frozen, heads)
     classifier.history_, classifier.n_skipped_ = header["history"], header["n_skipped"]
-    classifier.image_size_ = header["image_size"]
+    classifier.image_size_, classifier.resized_ = image_size, resized
     classifier.preparation_ = header["preparation"]
     model.set_params(decode=header["decode"])
     for estimator in (model, classifier, binner):
@@ -166,17 +163,16 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     return model
 
 
-def _filled(
-    part: Part, name: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
-) -> Part:
-    """The part with its tensors, and with what it normalises pixels by."""
+def _fill(
+    layers: VGGLayers, name: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
+) -> None:
+    """Give layers their tensors, and what they normalise pixels by."""
     start = f"{name}."
-    part.load_state_dict(
+    layers.load_state_dict(
         {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
     )
     for kind in ("mean", "std"):
-        setattr(part, kind, 255 * torch.tensor(header[kind], dtype=torch.float32))
-    return part
+        setattr(layers, kind, 255 * torch.tensor(header[kind], dtype=torch.float32))
 
 
 def assemble(
@@ -184,12 +180,12 @@ def assemble(
     binner: AgeBinner,
     criterion: Criterion,
     classes: np.ndarray,
-    prefix: Part | None,
-    suffixes: list[Part],
+    frozen: VGGLayers | None,
+    heads: list[VGGLayers],
 ) -> BinnedAgeRegressor:
     """A fitted model around networks that are trained already, and a fitted binner."""
-    nets = [restore_net(suffix, criterion) for suffix in suffixes]
-    classifier._set_fitted(classes, prefix, nets, held_out=[], n_skipped=0, preparation=None)
+    nets = [restore_net(head, criterion) for head in heads]
+    classifier._set_fitted(classes, frozen, nets, held_out=[], n_skipped=0, preparation=None)
     model = BinnedAgeRegressor(classifier, binner)
     model.binner_, model.classifier_ = binner, classifier
     return model

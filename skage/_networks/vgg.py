@@ -1,10 +1,13 @@
-"""VGG networks, their weights, and the cut between frozen prefix and trainable suffix."""
+"""VGG networks, their weights, and the cut between frozen layers and a trainable head."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 BACKBONES = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
 BLOCKS = ("block1", "block2", "block3", "block4", "block5", "classifier")
-TRAINABLE = ("head", "classifier", "block5", "block4", "block3", "block2", "all")
+TRAINABLE = ("output", "classifier", "block5", "block4", "block3", "block2", "all")
 # Matrix kernels round a row by how many stand beside it, so that a prediction
 # would depend, in its last bits, on its batch. Batches of one size do not.
 _ROWS = 32
 
 
-class Part(nn.Module):
+class VGGLayers(nn.Module):
     """A run of a VGG network's layers, with torchvision's names for their weights.
 
     Takes uint8 images (n, s, s, 3) where it starts the network, else the
@@ -81,127 +84,207 @@ class Part(nn.Module):
         return next((p.dtype for p in self.parameters()), torch.float32)
 
 
-def build(
-    n_outputs: int,
-    *,
-    weights: str | os.PathLike | Weights | None,
-    trainable: str,
-    hidden_layer_sizes: tuple[int, ...] | None,
-    dropout: float,
-    image_size: int,
-    backbone: str = "vgg16",
-    bin_values: Sequence[float] | None = None,
-    n_components: int | None = None,
-) -> tuple[Part | None, Part]:
-    """Build a VGG network for `n_outputs` classes, cut at its first trainable layer.
+@dataclass(frozen=True)
+class Architecture:
+    """Which network, and where it is cut; see the parameters of `VGG16Classifier`."""
 
-    Fresh layers draw from torch's global generator: seed it first. The output
-    layer is fresh, unless `weights` are of a model with the same `bin_values`. With
-    `n_components` the suffix takes so many numbers an image in place of the
-    prefix's activations.
+    backbone: str = "vgg16"
+    trainable: str = "classifier"
+    hidden_layer_sizes: tuple[int, ...] | None = (512,)
+    dropout: float = 0.5
+    image_size: int = 224
 
-    Returns
-    -------
-    prefix : Part or None
-        The frozen layers, in evaluation mode; None when all layers train.
-    suffix : Part
-        The trainable layers.
+
+class VGG:
+    """A VGG network that is built in two pieces, cut at its first trainable layer.
+
+    Fresh layers draw from torch's global generator: seed it first.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    weights : str, path, Weights or None
+        What layers start from; None starts all at random.
 
     Raises
     ------
     ValueError
-        If `weights` is unknown or of another architecture, or a layer would
-        be frozen that it does not cover.
+        If `weights` is unknown or of another architecture, or a layer would be
+        frozen that it does not cover.
     OSError
         If the ImageNet weights can neither be found nor downloaded.
     """
-    known = Weights({}) if weights is None else load_weights(weights, backbone)
-    with torch.device("meta"):
-        features = get_model(backbone, weights=None, init_weights=False).features
-        for i, layer in enumerate(features):
-            if isinstance(layer, nn.Conv2d):
-                features[i] = Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
-        side = min(7, image_size // 32)
-        n_channels = [m.out_channels for m in features if isinstance(m, nn.Conv2d)][-1]
-        sizes = [n_channels * (49 if hidden_layer_sizes is None else side**2)]
-        hidden = (4096, 4096) if hidden_layer_sizes is None else hidden_layer_sizes
-        layers: list[nn.Module] = [] if hidden else [nn.Dropout(dropout)]
-        for width in hidden:
-            layers += [nn.Linear(sizes[-1], width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-            sizes.append(width)
-        classifier = nn.Sequential(*layers, nn.Linear(sizes[-1], n_outputs))
-    pool = nn.AdaptiveAvgPool2d(7 if hidden_layer_sizes is None else side)
 
-    starts = _block_starts(features)
-    first = 0 if trainable == "all" else starts.get(trainable, len(features))
-    # The head keeps its dropout, the layer just before it.
-    hidden_frozen = len(classifier) - 2 if trainable == "head" else 0
-    if n_components is not None:
-        widths = {i: m.out_features for i, m in enumerate(classifier) if isinstance(m, nn.Linear)}
-        i = min(i for i in widths if i >= hidden_frozen)
-        classifier[i] = nn.Linear(n_components, widths[i], device="meta")
-    for module in (features, classifier):
-        module.float()  # whatever torch's default is
-    frozen = {name for name, _ in features[:first].named_parameters(prefix="features")}
-    frozen |= {n for n, _ in classifier[:hidden_frozen].named_parameters(prefix="classifier")}
-    dense = classifier.state_dict(prefix="classifier.")
-    if known.bin_values is None:
-        dense = {} if hidden_layer_sizes is not None else _hidden(classifier)
-    elif bin_values is None or not np.array_equal(known.bin_values, bin_values):
-        dense = _hidden(classifier)
-    if known.bin_values is not None:  # a layer of another width is another layer
-        shapes = {name: tensor.shape for name, tensor in known.tensors.items()}
-        dense = {n: t for n, t in dense.items() if n in shapes and shapes[n] == t.shape}
-    reusable = _reusable(known, features.state_dict(prefix="features.") | dense, backbone)
-    if weights is not None and (uncovered := sorted(frozen - reusable.keys())):
+    def __init__(self, architecture: Architecture, weights: str | os.PathLike | Weights | None):
+        self.architecture, self.weights = architecture, weights
+        backbone, trainable = architecture.backbone, architecture.trainable
+        self.known = Weights({}) if weights is None else load_weights(weights, backbone)
+        self.features = _convolutions(backbone)
+        self.side, self.width, self.hidden = _hidden_layers(architecture, self.features)
+        self.starts = _block_starts(self.features)
+        self.n_frozen = 0 if trainable == "all" else self.starts.get(trainable, len(self.features))
+        # The output layer keeps its dropout, the layer just before it.
+        self.n_frozen_hidden = len(self.hidden) - 1 if trainable == "output" else 0
+        self.reusable = _reusable(self.known, self._tensors(), backbone)
+        self._check_frozen()
+
+    def frozen(self) -> VGGLayers | None:
+        """The frozen layers, in evaluation mode; None where all layers are trained."""
+        if self.n_frozen == 0:
+            return None
+        layers = VGGLayers(
+            self._filled("features", self.features[: self.n_frozen], share=True),
+            self._pool() if self.pools_before_head else None,
+            self._filled("classifier", self.hidden[: self.n_frozen_hidden], share=True),
+            normalise=True,
+            mean=self.known.mean,
+            std=self.known.std,
+        )
+        return layers.requires_grad_(False).eval()
+
+    def head(
+        self,
+        n_outputs: int,
+        bin_values: Any = None,
+        n_components: int | None = None,
+    ) -> VGGLayers:
+        """The layers to train, with a fresh output layer.
+
+        The output layer is taken over if the weights are of a model with the same
+        `bin_values`. With `n_components` the first dense layer takes so many numbers
+        an image in place of the frozen layers' activations.
+        """
+        with torch.device("meta"):
+            dense = nn.Sequential(*self.hidden, nn.Linear(self.width, n_outputs))
+        dense = dense[self.n_frozen_hidden :]
+        if n_components is not None:
+            first = next(name for name, m in dense.named_children() if isinstance(m, nn.Linear))
+            width: Any = dense.get_submodule(first).out_features
+            dense.add_module(first, nn.Linear(n_components, width, device="meta"))
+        dense.float()  # whatever torch's default is
+        output = f"classifier.{len(self.hidden)}"
+        fits = bin_values is not None and np.array_equal(
+            np.asarray(self.known.bin_values), bin_values
+        )
+        reusable = dict(self.reusable)
+        for name, tensor in dense.state_dict(prefix="classifier.").items():
+            found = self.known.tensors.get(name) if name.startswith(output) and fits else None
+            found = reusable.get(name, found)
+            reusable.pop(name, None)
+            if found is not None and found.shape == tensor.shape:
+                reusable[name] = found
+        features = self.features[self.n_frozen :]
+        head = VGGLayers(
+            self._filled("features", features, reusable),
+            None if self.pools_before_head else self._pool(),
+            self._filled("classifier", dense, reusable),
+            normalise=self.n_frozen == 0,
+            mean=self.known.mean,
+            std=self.known.std,
+        ).to(memory_format=torch.channels_last)
+        own = _layers(name for name, _ in head.named_parameters())
+        pretrained = own & _layers(reusable)
+        head.pretrained = sorted(pretrained - {output})
+        head.blocks = {layer: _block(layer, self.starts) for layer in sorted(own)}
+        if self.weights is not None:
+            fresh = ", ".join(sorted(own - pretrained))
+            logger.info("weights=%s; fresh layers: %s", self.weights, fresh or "none")
+        return head
+
+    @property
+    def pools_before_head(self) -> bool:
+        """Whether the pooling before the dense layers is frozen with the convolutions."""
+        return self.n_frozen == len(self.features)
+
+    def _pool(self) -> nn.Module:
+        return nn.AdaptiveAvgPool2d(self.side)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors but the output layer's that `weights` may give."""
+        tensors = self.features.state_dict(prefix="features.")
+        dense = self.hidden.state_dict(prefix="classifier.")
+        if self.known.bin_values is not None:  # a layer of another width is another layer
+            known = self.known.tensors
+            return tensors | {
+                name: tensor
+                for name, tensor in dense.items()
+                if name in known and known[name].shape == tensor.shape
+            }
+        return tensors | (dense if self.architecture.hidden_layer_sizes is None else {})
+
+    def _check_frozen(self) -> None:
+        frozen = {
+            *self.features[: self.n_frozen].state_dict(prefix="features."),
+            *self.hidden[: self.n_frozen_hidden].state_dict(prefix="classifier."),
+        }
+        uncovered = sorted(frozen - self.reusable.keys())
+        if self.weights is None or not uncovered:
+            return
         shown = f"{', '.join(uncovered[:4])}{', ...' if len(uncovered) > 4 else ''}"
         way_out = "Pass weights that cover them"
         if uncovered[0].startswith("classifier"):
             way_out += ", or trainable='classifier'"
         raise ValueError(
-            f"trainable={trainable!r} freezes layers that weights={weights!r} does not "
-            f"cover ({shown}): they would stay random. {way_out}."
+            f"trainable={self.architecture.trainable!r} freezes layers that "
+            f"weights={self.weights!r} does not cover ({shown}): they would stay random. {way_out}."
         )
-    for prefix, module in (("features", features), ("classifier", classifier)):
-        _fill(prefix, module, reusable, frozen)
-    layers_of = _layers(_parameters(features, classifier))
-    pretrained = layers_of & _layers(reusable)
-    if weights is not None:
-        fresh = ", ".join(sorted(layers_of - pretrained))
-        logger.info("weights=%s; fresh layers: %s", weights, fresh or "none")
 
-    whole = first == 0
-    pooled_in_prefix = trainable in ("head", "classifier")
-    suffix = Part(
-        features[first:],
-        None if pooled_in_prefix else pool,
-        classifier[hidden_frozen:],
-        normalise=whole,
-        mean=known.mean,
-        std=known.std,
-    ).to(memory_format=torch.channels_last)
-    own = _layers(name for name, _ in suffix.named_parameters())
-    suffix.pretrained = sorted(own & pretrained - {f"classifier.{len(classifier) - 1}"})
-    suffix.blocks = {layer: _block(layer, starts) for layer in sorted(own)}
-    if whole:
-        return None, suffix
-    prefix_part = Part(
-        features[:first],
-        pool if pooled_in_prefix else None,
-        classifier[:hidden_frozen],
-        normalise=True,
-        mean=known.mean,
-        std=known.std,
-    )
-    return prefix_part.requires_grad_(False).eval(), suffix
+    def _filled(
+        self,
+        kind: str,
+        module: nn.Sequential,
+        reusable: Mapping[str, Tensor] | None = None,
+        share: bool = False,
+    ) -> nn.Sequential:
+        """A copy of layers on the meta device, with values; shared ones if they are frozen."""
+        reusable = self.reusable if reusable is None else reusable
+        module = copy.deepcopy(module)
+        output = str(len(self.hidden)) if kind == "classifier" else None
+        for position, layer in module.named_children():
+            for name, tensor in layer.state_dict().items():
+                known = reusable.get(f"{kind}.{position}.{name}")
+                if known is None:
+                    value = _initial(layer, name, tensor, is_output=position == output)
+                else:
+                    value = known.to(tensor.dtype)
+                    value = value if share else value.clone()
+                trained = isinstance(getattr(layer, name), nn.Parameter)
+                setattr(layer, name, nn.Parameter(value) if trained else value)
+        return module
 
 
-def digest(part: Part) -> bytes:
+def digest(part: VGGLayers) -> bytes:
     """Digest of a part's layers and weights."""
     tensors = (*part.named_buffers(), *part.named_parameters())
     return network_key(
         repr(part), ((name, t.detach().float().cpu().numpy()) for name, t in tensors)
     )
+
+
+def _convolutions(backbone: str) -> nn.Sequential:
+    """The convolutional layers, without values."""
+    with torch.device("meta"):
+        features = get_model(backbone, weights=None, init_weights=False).features
+        for i, layer in enumerate(features):
+            if isinstance(layer, nn.Conv2d):
+                features[i] = Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
+    return features.float()  # whatever torch's default is
+
+
+def _hidden_layers(
+    architecture: Architecture, features: nn.Sequential
+) -> tuple[int, int, nn.Sequential]:
+    """Side of the map that the dense layers see, and the hidden ones with their last width."""
+    sizes, dropout = architecture.hidden_layer_sizes, architecture.dropout
+    side = 7 if sizes is None else min(7, architecture.image_size // 32)
+    n_channels = [m.out_channels for m in features if isinstance(m, nn.Conv2d)][-1]
+    width = n_channels * side**2
+    layers: list[nn.Module] = []
+    with torch.device("meta"):
+        for size in (4096, 4096) if sizes is None else sizes:
+            layers += [nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+            width = size
+    return side, width, nn.Sequential(*(layers or [nn.Dropout(dropout)])).float()
 
 
 def _block_starts(features: nn.Sequential) -> dict[str, int]:
@@ -222,16 +305,6 @@ def _block(layer: str, starts: Mapping[str, int]) -> str:
     return max((name for name in starts if starts[name] <= int(position)), key=starts.__getitem__)
 
 
-def _parameters(features: nn.Module, classifier: nn.Module) -> dict[str, nn.Parameter]:
-    return dict(features.named_parameters(prefix="features")) | dict(
-        classifier.named_parameters(prefix="classifier")
-    )
-
-
-def _hidden(classifier: nn.Sequential) -> dict[str, Tensor]:
-    return classifier[:-1].state_dict(prefix="classifier.")
-
-
 def _reusable(known: Weights, wanted: Mapping[str, Tensor], backbone: str) -> dict[str, Tensor]:
     """The tensors of a weights file that the network takes over."""
     if foreign := sorted(k for k in known.tensors if k[:9] == "features." and k not in wanted):
@@ -250,24 +323,13 @@ def _reusable(known: Weights, wanted: Mapping[str, Tensor], backbone: str) -> di
     return reusable
 
 
-def _fill(
-    prefix: str, module: nn.Sequential, known: Mapping[str, Tensor], frozen: set[str]
-) -> None:
-    """Give each tensor of a module on the meta device its values."""
-    for position, layer in module.named_children():
-        for kind, tensor in layer.state_dict().items():
-            name = f"{prefix}.{position}.{kind}"
-            if name in known:
-                # A frozen layer may share its tensor with other networks.
-                value = known[name].to(tensor.dtype)
-                value = value if name in frozen else value.clone()
-            else:
-                value = torch.zeros_like(tensor, device="cpu")
-                if isinstance(layer, nn.BatchNorm2d):
-                    value += kind in ("weight", "running_var")
-                elif kind == "weight" and layer is not module[-1]:
-                    nn.init.kaiming_normal_(value, nonlinearity="relu")
-                elif kind == "weight":
-                    nn.init.normal_(value, std=0.01)
-            trained = isinstance(getattr(layer, kind), nn.Parameter)
-            setattr(layer, kind, nn.Parameter(value) if trained else value)
+def _initial(layer: nn.Module, name: str, tensor: Tensor, is_output: bool) -> Tensor:
+    """First values of a fresh layer: He's, but for the output layer's smaller ones."""
+    value = torch.zeros_like(tensor, device="cpu")
+    if isinstance(layer, nn.BatchNorm2d):
+        value += name in ("weight", "running_var")
+    elif name == "weight" and not is_output:
+        nn.init.kaiming_normal_(value, nonlinearity="relu")
+    elif name == "weight":
+        nn.init.normal_(value, std=0.01)
+    return value

@@ -127,9 +127,9 @@ def _of_model(path: str) -> Weights:
     """The weights of a model file, of an ensemble its first network's."""
     header, stored = read_container(path)
     tensors = {
-        re.sub(r"^(prefix|suffix)\.(0\.)?", "", name): tensor
+        re.sub(r"^(frozen|head)\.(0\.)?", "", name): tensor
         for name, tensor in stored.items()
-        if not re.match(r"suffix\.[1-9]", name)
+        if not re.match(r"head\.[1-9]", name)
     }
     values = np.asarray(header["bin_values"])[header["classes"]].tolist()
     return Weights(tensors, tuple(header["mean"]), tuple(header["std"]), values)

@@ -17,7 +17,7 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from .._files.paths import replacing, resolve_path
 from .._keys import training_name
-from .._networks.vgg import Part, digest
+from .._networks.vgg import VGGLayers, digest
 
 _N_CHECKSUM = 32  # bytes of SHA-256, before what torch wrote
 _EVERY = 60.0  # seconds at least between two writes
@@ -36,8 +36,8 @@ class FitFiles:
         self.folder = None if folder is None else Path(resolve_path(folder, "checkpoint"))
         self.files: list[Path] = []
 
-    def file(self, suffix: Part, *facts: Any) -> Path | None:
-        """The file of a training that begins with `suffix`, and with these facts."""
+    def file(self, head: VGGLayers, *facts: Any) -> Path | None:
+        """The file of a training that begins with `head`, and with these facts."""
         if self.folder is None:
             return None
         try:
@@ -46,7 +46,7 @@ class FitFiles:
             raise ValueError(
                 f"checkpoint={os.fspath(self.folder)!r} is a file. Pass a folder."
             ) from None
-        name = training_name(digest(suffix), torch.get_rng_state().numpy(), *facts)
+        name = training_name(digest(head), torch.get_rng_state().numpy(), *facts)
         self.files.append(self.folder / f"{name}.training")
         return self.files[-1]
 

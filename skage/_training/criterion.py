@@ -42,6 +42,11 @@ class Criterion:
             loss = torch.stack(list(terms)).sum(dim=0)
         return (loss * targets["weight"]).mean()
 
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """What decides the loss; part of a checkpoint's name."""
+        return self.weights, None if self.values is None else self.values.tolist()
+
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Distributions over the bins, (n, k).
 

@@ -1,4 +1,4 @@
-"""The skorch net of the suffix, and how it is fed with contiguous blocks of activations."""
+"""The skorch net of the head, and how it is fed with contiguous blocks of activations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, T
     return batch
 
 
-class SuffixNet(NeuralNet):
+class HeadNet(NeuralNet):
     """A skorch net whose forward pass runs in mixed precision where that is faster."""
 
     def __init__(self, *args: Any, autocast: torch.dtype | None = None, **kwargs: Any):
@@ -62,27 +62,27 @@ class SuffixNet(NeuralNet):
             return super().infer(x, **fit_params)
 
 
-def restore_net(suffix: nn.Module, criterion: Criterion) -> SuffixNet:
-    """A net for prediction, on the CPU, around a suffix that is trained already.
+def restore_net(head: nn.Module, criterion: Criterion) -> HeadNet:
+    """A net for prediction, on the CPU, around a head that is trained already.
 
     It takes arrays of activations, as any skorch net does.
     """
     collate = {f"iterator_{kind}__collate_fn": None for kind in ("train", "valid")}
-    net = make_net(suffix, criterion, callbacks=None, **collate).initialize()
+    net = make_net(head, criterion, callbacks=None, **collate).initialize()
     net.trim_for_prediction()
     net.module = net.criterion = None  # lambdas, which cannot be pickled
     return net
 
 
-def make_net(suffix: nn.Module, criterion: Criterion, **options: Any) -> SuffixNet:
-    """A net around `suffix` itself."""
+def make_net(head: nn.Module, criterion: Criterion, **options: Any) -> HeadNet:
+    """A net around `head` itself."""
     defaults: dict[str, Any] = {
         "iterator_train__shuffle": True,
         "iterator_train__collate_fn": _whole,
         "iterator_valid__collate_fn": _whole,
     }
-    return SuffixNet(
-        lambda: suffix,  # given the instance itself, skorch would train a copy
+    return HeadNet(
+        lambda: head,  # given the instance itself, skorch would train a copy
         criterion=lambda: criterion,
         predict_nonlinearity=criterion.probabilities,
         **defaults | options,

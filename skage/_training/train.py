@@ -1,4 +1,4 @@
-"""Training of the suffix with skorch."""
+"""Training of the head with skorch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import inspect
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,11 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 from skorch.utils import noop
-from torch.utils.data import WeightedRandomSampler
 
 from .._activations.pool import release_pages
 from .._activations.projection import Projection
 from .._hardware import one_thread
-from .._networks.vgg import Part
+from .._networks.vgg import VGGLayers
 from ..schedules import OneCycle, StepDecay
 from .callbacks import (
     AgeError,
@@ -33,10 +33,10 @@ from .callbacks import (
 )
 from .checkpoint import Checkpoint
 from .criterion import Criterion
-from .net import ActivationDataset, SuffixNet, make_net, restore_net
+from .net import ActivationDataset, HeadNet, make_net, restore_net
 from .targets import Targets
 
-# Parameters of a suffix that one thread trains about as fast as two: fits side by
+# Parameters of a head that one thread trains about as fast as two: fits side by
 # side then take a processor each.
 _SMALL = 1_000_000
 _PATIENCE = 5  # epochs without a better validation error, for early_stopping=True
@@ -46,13 +46,12 @@ _PATIENCE = 5  # epochs without a better validation error, for early_stopping=Tr
 class TrainingConfig:
     """How a network is trained; see the parameters of `VGG16Classifier`."""
 
-    optimizer: str | type
+    n_components: int | None
+    optimizer: Any
     lr: float
     lr_ratio: float | Mapping[str, float]
     weight_decay: float
-    momentum: float
     batch_size: int
-    sampling: str
     max_epochs: int
     schedule: StepDecay | OneCycle | None
     early_stopping: bool | int
@@ -99,7 +98,7 @@ class TrainingData:
         """What tells these data from others; part of a checkpoint's name."""
         return (*self.keys, *vars(self.targets).values(), self.is_valid)
 
-    def release(self, module: Part) -> None:
+    def release(self, module: VGGLayers) -> None:
         """Merge the projection into the trained module, and let go of memory."""
         if self.projection is not None:
             self.projection.fold_into(module.classifier)
@@ -108,13 +107,13 @@ class TrainingData:
 
 
 def train(
-    suffix: Part,
+    head: VGGLayers,
     data: TrainingData,
     criterion: Criterion,
     config: TrainingConfig,
     checkpoint: Path | None = None,
-) -> SuffixNet:
-    """Train `suffix` with skorch and return the net, fit for prediction only.
+) -> HeadNet:
+    """Train `head` with skorch and return the net, fit for prediction only.
 
     The optimizer's state is dropped, the history kept. With a `checkpoint` file a
     training that was interrupted continues from there.
@@ -124,13 +123,6 @@ def train(
     valid = ActivationDataset(data.activations, data.rows[is_valid, :1], targets.take(is_valid))
 
     own: list[tuple[str, Callback]] = []
-    options: dict[str, Any] = {}
-    if config.sampling == "weighted":
-        options["iterator_train__sampler"] = WeightedRandomSampler(
-            training.targets.weight.tolist(), len(training)
-        )
-        options["iterator_train__shuffle"] = False
-        training.targets = replace(training.targets, weight=np.ones_like(training.targets.weight))
     own.append(("diverged", StopIfDiverged()))
     in_years = targets.ages is not None and criterion.values is not None
     if in_years and criterion.values is not None:
@@ -150,7 +142,7 @@ def train(
         own.append(("bar", EpochBar()))
 
     net = make_net(
-        suffix,
+        head,
         criterion,
         lr=config.lr,
         max_epochs=config.max_epochs,
@@ -161,18 +153,17 @@ def train(
         device=str(config.device),
         autocast=config.precision if config.precision != torch.float32 else None,
         verbose=config.verbose,
-        **options,
-        optimizer__param_groups=_param_groups(suffix, config.lr, config.lr_ratio),
+        optimizer__param_groups=_param_groups(head, config.lr, config.lr_ratio),
         **_optimizer_options(config),
     )
-    n_parameters = sum(parameter.numel() for parameter in suffix.parameters())
+    n_parameters = sum(parameter.numel() for parameter in head.parameters())
     with _ctrl_c_raises(), one_thread(if_true=n_parameters <= _SMALL):
         net.fit(training, None)
     # The last steps of all come after the last loss.
     sample = net.evaluation_step(training.__getitems__(list(range(min(len(training), 32)))))
     if not sample.isfinite().all():
         raise diverged(net)
-    trained = restore_net(suffix, criterion)
+    trained = restore_net(head, criterion)
     trained.history = net.history
     return trained
 
@@ -200,33 +191,30 @@ def _ctrl_c_raises() -> Iterator[None]:
 
 
 def _param_groups(
-    suffix: Part, lr: float, ratio: float | Mapping[str, float]
+    head: VGGLayers, lr: float, ratio: float | Mapping[str, float]
 ) -> list[tuple[str, dict[str, float]]]:
     """skorch's groups of parameters whose learning rate is not `lr`."""
     if isinstance(ratio, Mapping):
-        rates = [(layer, ratio.get(block, 1.0)) for layer, block in suffix.blocks.items()]
+        rates = [(layer, ratio.get(block, 1.0)) for layer, block in head.blocks.items()]
     else:
-        rates = [(layer, float(ratio)) for layer in suffix.pretrained]
+        rates = [(layer, float(ratio)) for layer in head.pretrained]
     return [(f"{layer}.*", {"lr": lr * rate}) for layer, rate in rates if rate != 1]
 
 
 def _optimizer_options(config: TrainingConfig) -> dict[str, Any]:
-    """skorch's arguments for an optimizer: each takes momentum under its own name."""
+    """skorch's arguments for an optimizer."""
     names = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    optimizer = config.optimizer
-    kind: Any = names[optimizer] if isinstance(optimizer, str) else optimizer
-    if not issubclass(kind, torch.optim.Optimizer):
-        raise ValueError(f"optimizer={kind!r} is not a torch optimizer class.")
-    accepted = inspect.signature(kind).parameters
+    kind: Any = names.get(config.optimizer, config.optimizer)
+    whole = kind.func if isinstance(kind, partial) else kind
+    if not (isinstance(whole, type) and issubclass(whole, torch.optim.Optimizer)):
+        raise ValueError(f"optimizer={config.optimizer!r} is not a torch optimizer class.")
     options: dict[str, Any] = {"optimizer": kind}
-    if kind in names.values() and config.device.type in ("cpu", "cuda"):
+    if kind is torch.optim.SGD and config.optimizer == "sgd":
+        options["optimizer__momentum"] = 0.9
+    if whole in names.values() and config.device.type in ("cpu", "cuda"):
         options["optimizer__fused"] = True  # one pass over the parameters a step, not eight
-    for name in ("weight_decay", "momentum"):
-        value = getattr(config, name)
-        if name in accepted:
-            options[f"optimizer__{name}"] = value
-        elif name == "momentum" and "betas" in accepted:
-            options["optimizer__betas"] = (value, 0.999)
-        elif value:
-            raise ValueError(f"{kind.__name__} takes no {name}. Pass {name}=0.")
+    if "weight_decay" in inspect.signature(whole).parameters:
+        options["optimizer__weight_decay"] = config.weight_decay
+    elif config.weight_decay:
+        raise ValueError(f"{whole.__name__} has no weight_decay. Pass weight_decay=0.")
     return options

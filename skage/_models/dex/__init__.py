@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..._files.paths import resolve_path
-from ..._networks.vgg import build
+from ..._networks.vgg import VGG
 from ..._networks.weights import Weights, read_tensors
 from ..._training.criterion import Criterion
 from ...binning import AgeBinner
@@ -130,21 +130,19 @@ def _fitted(tensors: Mapping[str, Tensor], mean: Sequence[float], path: str) -> 
     hidden = tuple(len(tensors[f"classifier.{i}.bias"]) for i in (0, 3))
     classifier = VGG16Classifier(
         weights=path,
-        trainable="head",
+        trainable="output",
         hidden_layer_sizes=None if hidden == (4096, 4096) else hidden,
+        n_components=None,
+        loss="cross_entropy",
     )
     normalisation = tuple(value / 255 for value in mean), (1 / 255,) * 3
-    prefix, suffix = build(
-        _N_AGES,
-        weights=Weights(tensors, *normalisation, ages.tolist()),
-        bin_values=ages.tolist(),
-        trainable="head",
-        hidden_layer_sizes=classifier.hidden_layer_sizes,
-        dropout=classifier.dropout,
-        image_size=classifier.image_size,
+    vgg = VGG(
+        classifier._architecture(),
+        Weights(tensors, *normalisation, ages.tolist()),
     )
+    head = vgg.head(_N_AGES, bin_values=ages.tolist())
     criterion = Criterion(check_loss(classifier.loss), binner.bin_values_)
-    return assemble(classifier, binner, criterion, ages, prefix, [suffix])
+    return assemble(classifier, binner, criterion, ages, vgg.frozen(), [head])
 
 
 def _read(path: str) -> list[Layer]:

@@ -1,0 +1,30 @@
+"""What "auto" and None stand for among the parameters of VGG16Classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Fewer training images than this are told of: the rules were not measured on them.
+FEWEST = 100
+
+
+def n_components(n_images: int) -> int:
+    """Number of components to reduce frozen activations to, for so many training images."""
+    return max(1, min(2048, n_images // 2))
+
+
+def batch_size(n_images: int) -> int:
+    """Images in a training step, for so many training images."""
+    return 128 if n_images >= 4000 else 64 if n_images >= 1000 else 32
+
+
+def learning_rate(optimizer: Any, compressed: bool) -> float:
+    """Learning rate of an optimizer, for dense layers on compressed activations or any others."""
+    if optimizer != "sgd":
+        return 5e-4
+    return 0.03 if compressed else 1e-3
+
+
+def loss(in_years: bool) -> str | dict[str, float]:
+    """Loss of the default recipe, with ages in years or with labels alone."""
+    return {"cross_entropy": 1.0, "expectation_l1": 0.1} if in_years else "cross_entropy"
