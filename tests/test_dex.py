@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 import skage
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier, load_dex
+from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier, load_dex
 from skage._networks import vgg as network
 
 NAMES = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
@@ -373,7 +373,9 @@ def test_a_file_of_weights_alone_is_enough(tmp_path, images):
 def test_a_clone_says_how_to_train_on(tmp_path, images):
     path = write(tmp_path / "dex.caffemodel", caffemodel(weights()))
     with pytest.raises(ValueError, match=r"dex.caffemodel is not .* Read it by skage.load_dex"):
-        load_dex(path).fit(images, [1, 2, 3])
+        load_dex(path).set_params(classifier__lr=0.1, classifier__batch_size=2).fit(
+            images, [1, 2, 3]
+        )
 
 
 def test_training_goes_on_from_it(tmp_path, images):
@@ -387,7 +389,7 @@ def test_training_goes_on_from_it(tmp_path, images):
         lr=1e-12,
         weight_decay=0,
         validation_fraction=0,
-        precision="float32",
+        runtime=Runtime(precision="float32"),
     )
     further = BinnedAgeRegressor(classifier, AgeBinner(np.arange(102) - 0.5))
     shown = images[np.arange(303) % 3]
