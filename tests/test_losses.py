@@ -110,13 +110,7 @@ def test_losses_of_years_need_ages(faces):
 def test_every_loss_trains(loss, faces, tmp_path):
     if loss == "variance":
         loss = {"variance": 0.001, "expectation_l2": 0.01}
-    options = {
-        "validation_fraction": 0,
-        "max_epochs": 15,
-        "batch_size": 8,
-        "lr": 3e-3,
-        "dropout": 0,
-    }
+    options = {"validation_fraction": 0, "max_epochs": 60, "lr": 1e-3, "dropout": 0}
     options |= {"hidden_layer_sizes": (), "precision": "float32"}
     model = tiny_model(5, loss=loss, **options)
     model.fit(faces.data, faces.target)
