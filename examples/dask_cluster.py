@@ -22,7 +22,7 @@ from joblib import parallel_config
 from PIL import Image
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier
 from skage.datasets import load_utkface, make_faces
 
 GRID = {"binner__n_bins": [5, 10], "classifier__lr": [3e-4, 1e-3]}
@@ -53,10 +53,13 @@ def main() -> None:
         classifier = VGG16Classifier(
             weights=options.weights,
             hidden_layer_sizes=(64,),
+            lr=1e-3,
+            batch_size=64,
+            n_components=None,
             image_size=options.image_size,
             optimizer="adam",
             max_epochs=20,
-            feature_cache=options.cache or f"{folder}/cache",
+            runtime=Runtime(feature_cache=options.cache or f"{folder}/cache"),
             random_state=0,
         )
         model = BinnedAgeRegressor(classifier, AgeBinner())

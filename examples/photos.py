@@ -19,7 +19,7 @@ import time
 import numpy as np
 from sklearn.pipeline import make_pipeline
 
-from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, Runtime, VGG16Classifier
 from skage.datasets import load_aaf, load_utkface
 from skage.metrics import cumulative_score, mean_absolute_error
 
@@ -36,7 +36,8 @@ def train(faces, weights: str, cache: str, image_size: int) -> BinnedAgeRegresso
         batch_size=128,
         max_epochs=20,
         validation_fraction=0,
-        feature_cache=cache,
+        loss="cross_entropy",
+        runtime=Runtime(feature_cache=cache),
         random_state=0,
     )
     return BinnedAgeRegressor(classifier, AgeBinner(20)).fit(faces.data, faces.target)
@@ -78,8 +79,8 @@ def main() -> None:
     report("UTKFace's median age for all", "", "", "", median)
 
     # Without a cache, from the files.
-    model.set_params(classifier__feature_cache=None)
-    model.classifier_.set_params(feature_cache=None)
+    model.set_params(classifier__runtime__feature_cache=None)
+    model.classifier_.set_params(runtime__feature_cache=None)
     start = time.perf_counter()
     predicted = model.predict(photos.data)
     rate = len(ages) / (time.perf_counter() - start)

@@ -16,15 +16,19 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import GridSearchCV
 
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage import presets
 from skage.datasets import load_utkface
-from skage.metrics import cumulative_score, mean_absolute_error
+from skage.metrics import (
+    cumulative_score,
+    mean_absolute_error,
+    neg_mean_absolute_error_scorer,
+)
 from skage.splits import AgeStratifiedGroupKFold
 
 GRID = {
     "binner__n_bins": [10, 20, 50],
-    "classifier__lr": [0.01, 0.02],
-    "classifier__weight_decay": [0.05, 0.2],
+    "classifier__lr": [0.01, 0.02, 0.03],
+    "classifier__weight_decay": [0.02, 0.05],
 }
 
 
@@ -42,22 +46,11 @@ def main() -> None:
     train, test = next(splitter.split(paths, faces.target, faces.groups))
     print(f"{len(train)} images to train on, {len(test)} to test on", flush=True)
 
-    model = BinnedAgeRegressor(
-        VGG16Classifier(
-            weights=options.weights,
-            hidden_layer_sizes=(512,),
-            n_components=768,
-            batch_size=128,
-            max_epochs=20,
-            validation_fraction=0,
-            feature_cache=options.cache,
-            random_state=0,
-        ),
-        AgeBinner(),
-        decode="median",
+    model = presets.fast(
+        weights=options.weights, runtime__feature_cache=options.cache, random_state=0
     )
     start = time.perf_counter()
-    search = GridSearchCV(model, GRID, scoring="neg_mean_absolute_error", cv=splitter)
+    search = GridSearchCV(model, GRID, scoring=neg_mean_absolute_error_scorer, cv=splitter)
     search.fit(paths[train], faces.target[train], groups=faces.groups[train])
     print(f"{time.perf_counter() - start:.0f} s; chosen: {search.best_params_}")
     print(f"MAE in cross-validation {-search.best_score_:.2f} years")

@@ -34,7 +34,7 @@ from folds import read_folds
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier
 from skage.augment import Jitter
 from skage.schedules import OneCycle, StepDecay
 
@@ -85,7 +85,8 @@ def frozen_model(weights: str, cache: Path) -> BinnedAgeRegressor:
         batch_size=128,
         max_epochs=20,
         validation_fraction=0,
-        feature_cache=cache,
+        loss="cross_entropy",
+        runtime=Runtime(feature_cache=cache),
         random_state=0,
     )
     return BinnedAgeRegressor(classifier, AgeBinner(50))
@@ -106,8 +107,8 @@ def deep_model(weights: str, cache: Path, scratch: Path) -> BinnedAgeRegressor:
         weight_decay=0.05,
         max_epochs=10,
         validation_fraction=0,
-        checkpoint=scratch / "checkpoints",
-        feature_cache=cache,
+        batch_size=64,
+        runtime=Runtime(feature_cache=cache, checkpoint=scratch / "checkpoints"),
         random_state=0,
     )
     return BinnedAgeRegressor(classifier, AgeBinner(50, encoding="gaussian", sigma=SIGMA))
@@ -141,7 +142,7 @@ SOFT = target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)
 FINE = SOFT | {"classifier__n_components": 2048}
 VALIDATED = {"classifier__validation_fraction": 0.1, "classifier__early_stopping": 20}
 FITS: dict[str, Fit] = {
-    "head": Fit({"classifier__hidden_layer_sizes": ()}, rates=RATES),
+    "output layer": Fit({"classifier__hidden_layer_sizes": ()}, rates=RATES),
     "classifier": Fit({}),
     "all activations": Fit({"classifier__n_components": None}, rates=(0.001, 0.003)),
     "Gaussian, 2 years": Fit(target("gaussian", 2.0)),
@@ -164,9 +165,6 @@ FITS: dict[str, Fit] = {
     "regression, L1": Fit(regression("l1"), rates=RATES, decodings=("mean",)),
     "regression, L2": Fit(regression("l2"), rates=RATES, decodings=("mean",)),
     "balanced ages": Fit({"classifier__class_weight": "balanced_ages"}, rates=RATES),
-    "balanced ages, sampled": Fit(
-        {"classifier__class_weight": "balanced_ages", "classifier__sampling": "weighted"}
-    ),
     "ensemble, Gaussian + 0.1 L1": Fit(
         VALIDATED | SOFT | {"classifier__n_members": 20},
         n_members=(1, 5, 20),
@@ -217,7 +215,7 @@ class Benchmark:
         """Another model, other weights: another file."""
         fit = FITS.get(name, Fit({}))
         model = self.base(fit).set_params(**fit.changes)
-        elsewhere = {"classifier__feature_cache": None, "classifier__checkpoint": None}
+        elsewhere = {"classifier__runtime": None}
         parameters = model.set_params(**elsewhere).get_params()
         facts = [self.weights, fit, GRID, sorted(parameters.items(), key=lambda item: item[0])]
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=4).hexdigest()

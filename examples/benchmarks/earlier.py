@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from skage._activations.features import Features, Reading
-from skage._activations.frozen import FrozenPrefix
+from skage._activations.frozen import FrozenNetwork
 from skage._files.store import open_store
-from skage._networks.vgg import build
+from skage._networks.vgg import VGG, Architecture
 
 
 def earlier_attempt(paths, ages, train, test, weights, cache, seed=0) -> tuple[np.ndarray, int]:
@@ -22,16 +22,9 @@ def earlier_attempt(paths, ages, train, test, weights, cache, seed=0) -> tuple[n
     betas (0.9, 0.9), divided by 10 at epochs 0, 10 and 20; batches of 256 and
     25 epochs.
     """
-    prefix, _ = build(
-        2,
-        weights=weights,
-        trainable="classifier",
-        hidden_layer_sizes=(200, 200),
-        dropout=0.2,
-        image_size=200,
-    )
-    prefix.mean, prefix.std = torch.zeros(3), torch.full((3,), 255.0)
-    frozen = FrozenPrefix(prefix, 200, torch.float32, torch.device("cpu"))
+    layers = VGG(Architecture(image_size=200), weights).frozen()
+    layers.mean, layers.std = torch.zeros(3), torch.full((3,), 255.0)
+    frozen = FrozenNetwork(layers, 200, torch.float32, torch.device("cpu"))
     with open_store(cache) as store:
         found = Features(frozen, store, reading=Reading(progress=True)).collect(paths)
     edges = np.unique(np.quantile(ages, np.linspace(0, 1, 16)))

@@ -38,8 +38,8 @@ import numpy as np
 from memory import anonymous_memory, peak_memory
 from PIL import Image, ImageCms, features
 
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
-from skage._activations.frozen import FrozenPrefix
+from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier
+from skage._activations.frozen import FrozenNetwork
 from skage._images.reading import MAX_FILE_BYTES, ImageError, digest_and_decoder, resize
 from skage.datasets import make_faces
 
@@ -678,9 +678,10 @@ def tiny_model(on_error: str = "skip", **options: Any) -> BinnedAgeRegressor:
         "weights": None,
         "image_size": SIZE,
         "hidden_layer_sizes": (16,),
+        "n_components": None,
         "max_epochs": 1,
         "random_state": 0,
-        "n_jobs": N_THREADS,
+        "runtime": Runtime(n_jobs=N_THREADS),
     }
     classifier = VGG16Classifier(on_error=on_error, **defaults | options)
     return BinnedAgeRegressor(classifier, AgeBinner(5))
@@ -819,7 +820,7 @@ def refuse(
     items = [sample.item for sample in samples]
     bad = [i for i, outcome in enumerate(outcomes) if not outcome.read]
     count_calls = mock.patch.object(
-        FrozenPrefix, "__call__", autospec=True, side_effect=FrozenPrefix.__call__
+        FrozenNetwork, "__call__", autospec=True, side_effect=FrozenNetwork.__call__
     )
     with count_calls as forward:
         message = error_of(lambda: tiny_model("raise").fit(items, ages))
@@ -880,7 +881,7 @@ def many_paths(n_paths: int, seed: int, require: Requirements) -> None:
         paths = many_links(Path(folder), n_paths, seed)
         few = paths[:200]
         model = tiny_model().fit(few, np.random.default_rng(seed).uniform(0, 90, len(few)))
-        model.classifier_.set_params(feature_cache=str(Path(folder, "cache")))
+        model.classifier_.set_params(runtime__feature_cache=str(Path(folder, "cache")))
         points = {}
         start = time.perf_counter()
         say(f"{n_paths} paths: anonymous memory {anonymous_memory() / 1e6:.0f} MB before")

@@ -37,7 +37,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from torchvision.models import vgg16
 
-from skage import AgeBinner, BinnedAgeRegressor, VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier
 from skage._hardware import resolve_precision
 
 GRID = {
@@ -57,13 +57,15 @@ def skage_model(weights: str, cache: str | None, **options) -> BinnedAgeRegresso
     defaults = {
         "hidden_layer_sizes": (256,),
         "n_components": 768,
+        "loss": "cross_entropy",
         "lr": 0.02,
         "batch_size": 128,
         "max_epochs": N_EPOCHS,
         "validation_fraction": 0,
         "random_state": 0,
     }
-    classifier = VGG16Classifier(weights=weights, feature_cache=cache, **defaults | options)
+    runtime = Runtime(feature_cache=cache)
+    classifier = VGG16Classifier(weights=weights, runtime=runtime, **defaults | options)
     return BinnedAgeRegressor(classifier, AgeBinner(20))
 
 
