@@ -1,4 +1,4 @@
-"""Whole recipes as models that are ready to fit, and to change by set_params."""
+"""Whole recipes, as models that are ready to fit."""
 
 from __future__ import annotations
 
@@ -8,61 +8,67 @@ from .augment import Jitter
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
 from .regressor import BinnedAgeRegressor
-from .schedules import OneCycle, StepDecay
+from .schedules import OneCycle
 
 __all__ = ["accurate", "dex", "fast"]
 
 
 def fast(**parameters: Any) -> BinnedAgeRegressor:
-    """Make a model over frozen convolutions, which trains in seconds, not yet fitted.
+    """Make the default model: dense layers on frozen convolutions, not yet fitted.
 
     Parameters
     ----------
     **parameters : dict
-        Parameters of VGG16Classifier, in place of the recipe's or beside them.
+        Parameters of VGG16Classifier to change, nested ones as ``runtime__device``.
 
     Returns
     -------
     model : BinnedAgeRegressor
+        The same as ``BinnedAgeRegressor()``, with its classifier and binner at hand.
+
+    Examples
+    --------
+    >>> from skage import presets
+    >>> model = presets.fast(max_epochs=30, runtime__device="cpu")
+    >>> model.classifier.max_epochs
+    30
     """
-    recipe: dict[str, Any] = {
-        "hidden_layer_sizes": (512,),
-        "n_components": 128,
-        "loss": {"cross_entropy": 1, "expectation_l1": 0.1},
-        "lr": 0.03,
-        "batch_size": 64,
-        "max_epochs": 20,
-    }
-    return BinnedAgeRegressor(VGG16Classifier(**recipe | parameters), AgeBinner(20))
+    classifier = VGG16Classifier().set_params(**parameters)
+    return BinnedAgeRegressor(classifier, AgeBinner())
 
 
 def accurate(**parameters: Any) -> BinnedAgeRegressor:
-    """Make a model that trains block 5 too, for minutes to hours, not yet fitted.
+    """Make a model whose last block of convolutions is trained too, not yet fitted.
 
     Parameters
     ----------
     **parameters : dict
-        Parameters of VGG16Classifier, in place of the recipe's or beside them.
+        Parameters of VGG16Classifier to change, nested ones as ``runtime__device``.
 
     Returns
     -------
     model : BinnedAgeRegressor
+
+    Examples
+    --------
+    >>> from skage import presets
+    >>> presets.accurate(augment__n_copies=4).classifier.augment
+    Jitter(n_copies=4)
     """
-    recipe: dict[str, Any] = {
-        "trainable": "block5",
-        "image_size": 192,
-        "hidden_layer_sizes": (512,),
-        "loss": {"cross_entropy": 1, "expectation_l1": 0.1},
-        "augment": Jitter(2),
-        "test_augment": "mirror",
-        "optimizer": "adamw",
-        "lr": 5e-4,
-        "lr_schedule": OneCycle(),
-        "weight_decay": 0.05,
-        "max_epochs": 10,
-    }
+    classifier = VGG16Classifier(
+        trainable="block5",
+        image_size=192,
+        augment=Jitter(2),
+        test_augment="mirror",
+        optimizer="adamw",
+        lr=5e-4,
+        lr_schedule=OneCycle(),
+        weight_decay=0.05,
+        batch_size=64,
+        max_epochs=10,
+    )
     bins = AgeBinner(50, encoding="gaussian", sigma=4)
-    return BinnedAgeRegressor(VGG16Classifier(**recipe | parameters), bins, decode="median")
+    return BinnedAgeRegressor(classifier.set_params(**parameters), bins, decode="median")
 
 
 def dex(**parameters: Any) -> BinnedAgeRegressor:
@@ -71,7 +77,7 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
     Parameters
     ----------
     **parameters : dict
-        Parameters of VGG16Classifier, in place of the recipe's or beside them.
+        Parameters of VGG16Classifier to change, nested ones as ``runtime__device``.
 
     Returns
     -------
@@ -81,7 +87,7 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
     -----
     101 bins of the ages 0 to 100; VGG16 pretrained on ImageNet, all layers trained,
     at 224 pixels out of 256; ten copies of each image, turned by 10 degrees at most,
-    shifted by a tenth and scaled by a tenth; every age drawn as often; stochastic
+    shifted by a tenth and scaled by a tenth; every age of the same weight; stochastic
     gradient descent with a learning rate that falls by 10 every 10 epochs; twenty
     networks, each with a tenth held out of every age, the weights of its best epoch,
     and the average of their predictions.
@@ -90,8 +96,8 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
     0.5 and the learning rates (1e-3 for the output layer, 1e-4 for the others) are as
     commonly quoted, and not checked. Neither stated nor found: the number of epochs,
     the size of the batches, how angles, shifts and scales are drawn, mirrored copies.
-    The paper made ages even by leaving out images of IMDB-WIKI; here they are drawn
-    by weight, which leaves out none. It does not average over views of a test image;
+    The paper made ages even by leaving out images of IMDB-WIKI; here the images of
+    frequent ages weigh less in the loss. The paper does not average over views of a test image;
     ``test_augment="mirror"`` does.
 
     A model of IMDB-WIKI that its `save` wrote goes on to apparent ages with
@@ -108,26 +114,21 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
     >>> model.classifier.lr_ratio
     0.1
     """
-    recipe: dict[str, Any] = {
-        "trainable": "all",
-        "hidden_layer_sizes": None,
-        "loss": "cross_entropy",
-        "batch_size": 64,
-        "image_size": (224, 256),
-        "augment": Jitter(10, rotation=10, shift=0.1, scale=0.1, mirror=True),
-        "class_weight": "balanced_ages",
-        "optimizer": "sgd",
-        "weight_decay": 5e-4,
-        "dropout": 0.5,
-        "lr": 1e-3,
-        "lr_ratio": 0.1,
-        "lr_schedule": StepDecay(step=10, gamma=0.1),
-        "max_epochs": 30,
-        "n_members": 20,
-        "validation_fraction": 0.1,
-    }
-    recipe |= parameters
-    best_epoch = recipe["max_epochs"] if recipe["validation_fraction"] else False
-    recipe.setdefault("early_stopping", best_epoch)
+    classifier = VGG16Classifier(
+        trainable="all",
+        hidden_layer_sizes=None,
+        loss="cross_entropy",
+        image_size=(224, 256),
+        augment=Jitter(10, rotation=10, shift=0.1, scale=0.1, mirror=True),
+        class_weight="balanced_ages",
+        lr=1e-3,
+        lr_ratio=0.1,
+        weight_decay=5e-4,
+        batch_size=64,
+        max_epochs=30,
+        n_members=20,
+    ).set_params(**parameters)
+    if "early_stopping" not in parameters and classifier.validation_fraction:
+        classifier.early_stopping = classifier.max_epochs  # the weights of the best epoch
     bins = AgeBinner(101, strategy="uniform", age_range=(-0.5, 100.5), representative="midpoint")
-    return BinnedAgeRegressor(VGG16Classifier(**recipe), bins)
+    return BinnedAgeRegressor(classifier, bins)
