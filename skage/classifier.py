@@ -6,15 +6,19 @@ import contextlib
 import copy
 import os
 import warnings
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from skorch import NeuralNet
 
 from ._activations.features import Features, Reading
 from ._activations.frozen import FrozenNetwork
@@ -26,7 +30,7 @@ from ._images.reading import ImageError, check_images, image_tags, summarise
 from ._memory import fit_lock
 from ._nested import with_defaults
 from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, VGG, Architecture
-from ._targets import LearnsAges
+from ._targets import AgeTargets, LearnsAges
 from ._training import auto
 from ._training.checkpoint import FitFiles
 from ._training.criterion import Criterion
@@ -42,23 +46,23 @@ from .schedules import OneCycle, StepDecay
 class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     """VGG16 over images (DEX, Rothe et al., IJCV 2016, section 3.1), trained with skorch.
 
-    The network is cut at its first trainable layer. Within one fit each image
-    passes the frozen layers once; the epochs train the others on what came out,
-    and so do those of all networks of an ensemble.
+    The network is cut at its first trainable layer. In a fit each image passes the
+    frozen layers once, and all epochs train the remaining layers on the resulting
+    activations. The networks of an ensemble share these activations.
 
     Parameters
     ----------
     weights : "imagenet", path or None, default="imagenet"
-        Pretrained weights: torchvision's for ImageNet, downloaded once; a
-        .safetensors or torch file with torchvision's names, which may cover
-        only the convolutions; None starts from He's random initialisation.
-        The output layer is fresh. A .skage file, as a fitted model's `save`
-        writes it, gives all layers whose shapes fit, and the output layer if
-        the bins stand for the same ages: to go on from real to apparent ages,
-        for instance. Of an ensemble it gives the first network.
+        Pretrained weights. "imagenet" downloads torchvision's once. A path names a
+        .safetensors or torch file with torchvision's names, which may cover the
+        convolutions only; or a .skage file that a fitted model's `save` wrote, to
+        continue training it, for instance from real to apparent ages. None starts
+        from He's random initialisation. The output layer is always fresh, except
+        with a .skage file whose bins stand for the same ages. Of an ensemble's
+        file the first network is used.
 
     backbone : {"vgg11", "vgg13", "vgg16", "vgg19", and each with "_bn"}, default="vgg16"
-        The network, as torchvision has it; "_bn" are those with batch
+        The network, in torchvision's implementation; "_bn" has batch
         normalisation.
 
     trainable : {"output", "classifier", "block5", "block4", "block3", "block2", "all"}, \
@@ -82,16 +86,16 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         (see Notes), and is None otherwise.
 
     loss : str, dict or None, default=None
-        Loss function, a term of `skage.losses`: "cross_entropy",
-        "cumulative", and with ages in years, as within BinnedAgeRegressor,
-        "expectation_l1", "expectation_l2", "variance", "ranked_probability"; or
-        several with weights, as ``{"cross_entropy": 1, "expectation_l1": 0.1}``.
-        "l1" or "l2" regresses the age directly: the network has one output,
-        and its probabilities are those of the two bins beside that age, whose
-        mean it is. The error counts in standard deviations of the bins'
-        values. Ages beyond the outermost of these cannot be predicted, so use
-        many bins. None is ``{"cross_entropy": 1, "expectation_l1": 0.1}`` with
-        ages in years, and "cross_entropy" without.
+        A term of `skage.losses`: "cross_entropy" or "cumulative"; with ages in
+        years, as in BinnedAgeRegressor, also "expectation_l1", "expectation_l2",
+        "variance" and "ranked_probability"; or a weighted sum such as
+        ``{"cross_entropy": 1, "expectation_l1": 0.1}``. None stands for this sum
+        with ages in years, and for "cross_entropy" without.
+        "l1" and "l2" regress the age directly: the network has one output, and the
+        predicted probabilities are on the two bins around that age, so that their
+        expectation is the age. The loss is measured in standard deviations of the
+        bins' values. Ages beyond the outermost values cannot be predicted, so use
+        many bins.
 
     dropout : float, default=0.5
         Dropout rate before the output layer and after each hidden layer.
@@ -119,11 +123,10 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         depends on what is trained and by which optimizer; see Notes.
 
     lr_ratio : float or dict, default=1.0
-        Learning rate of the layers that start from pretrained weights, but for
-        the output layer, as a share of `lr`. A dict gives the shares of blocks,
-        pretrained or not, as ``{"block4": 0.1, "block5": 0.3}``; there are
-        "block1" to "block5" and "classifier". Those not named have 1, those not
-        trained none.
+        Multiplier of `lr` for layers that start from pretrained weights, except
+        the output layer. A dict gives the multipliers of blocks, pretrained or not,
+        as ``{"block4": 0.1, "block5": 0.3}``. The blocks are "block1" to "block5"
+        and "classifier"; those that are not named have a multiplier of 1.
 
     weight_decay : float, default=5e-4
         L2 penalty (decoupled with "adamw").
@@ -137,32 +140,35 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         images; see Notes.
 
     class_weight : {"balanced", "balanced_ages"}, dict or None, default=None
-        Weights of the labels, by which `sample_weight` is multiplied; those not
-        named weigh 1. "balanced" gives every label the same sum of weights;
-        "balanced_ages" every year of age, within BinnedAgeRegressor.
+        Weights of the labels in the loss, multiplied by `sample_weight`. "balanced"
+        gives every label the same total weight, and "balanced_ages", in
+        BinnedAgeRegressor, every year of age. Labels that a dict does not name have
+        a weight of 1.
 
     max_epochs : int, default=20
         Number of passes over the training images.
 
     lr_schedule : StepDecay, OneCycle, "constant" or None, default=None
         How the learning rate changes; see `skage.schedules`. None stands for
-        ``StepDecay(step=10, gamma=0.1)``, as DEX; "constant" keeps `lr`, or leaves
-        it to a scheduler among the `callbacks`.
+        ``StepDecay(step=10, gamma=0.1)``, as in DEX. "constant" keeps `lr`, or
+        leaves it to a scheduler among the `callbacks`.
 
     validation_fraction : float, default=0.1
-        Share of the training images that is held out to record the validation
-        loss and MAE, of every age alike as far as it goes; 0 trains on all.
+        Fraction of the training images that is held out, evenly over the ages, to
+        record the validation loss and MAE. 0 trains on all images.
 
     early_stopping : bool or int, default=False
-        Stop after 5 (or so many) epochs without a better validation MAE (or
-        loss, where there are no ages), and take the weights of the best epoch;
-        ``early_stopping=max_epochs`` only takes those.
+        Whether to stop after 5 epochs, or this number of epochs, in which the
+        validation MAE (without ages, the validation loss) has not improved, and to
+        restore the weights of the best epoch. ``early_stopping=max_epochs`` only
+        restores them.
 
     callbacks : list, default=None
-        skorch callbacks; fit works on a copy of them.
+        skorch callbacks, which fit copies.
 
     runtime : Runtime, default=None
-        Device, arithmetic, threads and folders; None stands for ``Runtime()``.
+        Device, precision, threads, cache and checkpoint folders. None stands for
+        ``Runtime()``.
 
     on_error : {"raise", "skip"}, default="raise"
         How to handle unreadable images. "raise": fit names all of them in one error
@@ -170,8 +176,8 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         them out, and predict returns NaN for them, each with one warning.
 
     random_state : int, RandomState instance or None, default=None
-        Fresh weights, validation split, order of the batches and dropout. An
-        int gives the same network each time, bit for bit on one machine.
+        Seeds the fresh weights, the validation split, the order of the batches and
+        dropout. An int gives the same network each time, bit for bit on one machine.
 
     verbose : int, default=0
         1 shows progress bars, 2 a table of the epochs.
@@ -179,38 +185,41 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, in the order of the columns of `predict_proba`.
+        The labels, in the order of the columns of `predict_proba`.
     nets_ : list of n_members skorch.NeuralNet
         The trained layers of each network, on the CPU, without the optimizer's
-        state.
+        state. They predict from activations of the frozen layers.
     net_ : skorch.NeuralNet
-        The first of them.
+        The first of `nets_`.
     frozen_ : torch.nn.Module or None
         The frozen layers, on the CPU.
     held_out_ : list of n_members ndarray
-        Positions in X of the images that each network was validated on; not in
-        model files.
+        Positions in X of the images that each network was validated on. Model files
+        do not store them.
     history_ : list of dict
-        An entry an epoch: epoch, train_loss, valid_loss, lr (the last, of the
-        output layer), dur (seconds), within BinnedAgeRegressor valid_mae in
-        years, and in an ensemble member.
+        One entry for each epoch: epoch, train_loss, valid_loss, lr (of the output
+        layer, at the end), dur (in seconds), in BinnedAgeRegressor valid_mae (in
+        years), and in an ensemble member.
     image_size_, resized_ : int
-        Side in pixels of what the network sees, and of what it is cut from.
+        Side in pixels of what the network sees, and of the image it is cut from.
     n_skipped_ : int
-        Unreadable images that fit left out.
+        Number of unreadable images that fit left out.
     preparation_ : str or None
-        How the training images were made of others, such as a FaceCropper's
-        parameters; "" for images as they are, None where it differs among them.
+        How the training images were made from others, such as the parameters of a
+        FaceCropper; "" for images as they are, None if it differs among them.
 
     See Also
     --------
-    BinnedAgeRegressor : Turns the classes into ages.
+    BinnedAgeRegressor : Predicts ages with such a classifier.
+    Runtime : Device, precision, threads and folders.
 
     Notes
     -----
-    The fresh hidden layers see block 5's output at most 7 x 7 large; a smaller
-    image keeps its smaller map. Images are normalised with the mean and
-    standard deviation of ImageNet.
+    @RULE@
+
+    Fresh hidden layers see the output of block 5 averaged to 7 x 7, or a smaller map
+    where the image is smaller than 224 pixels. Images are normalised with ImageNet's
+    mean and standard deviation.
     """
 
     _parameter_constraints = {
@@ -245,32 +254,32 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        weights="imagenet",
-        backbone="vgg16",
-        trainable="classifier",
-        hidden_layer_sizes=(512,),
-        n_components="auto",
-        loss=None,
-        dropout=0.5,
-        image_size=224,
-        augment=None,
-        test_augment=None,
-        n_members=1,
-        lr="auto",
-        lr_ratio=1.0,
-        weight_decay=5e-4,
-        optimizer="sgd",
-        batch_size="auto",
-        class_weight=None,
-        max_epochs=20,
-        lr_schedule=None,
-        validation_fraction=0.1,
-        early_stopping=False,
-        callbacks=None,
-        runtime=None,
-        on_error="raise",
-        random_state=None,
-        verbose=0,
+        weights: str | os.PathLike | None = "imagenet",
+        backbone: str = "vgg16",
+        trainable: str = "classifier",
+        hidden_layer_sizes: Sequence[int] | None = (512,),
+        n_components: int | str | None = "auto",
+        loss: str | dict[str, float] | None = None,
+        dropout: float = 0.5,
+        image_size: int | tuple[int, int] = 224,
+        augment: Jitter | None = None,
+        test_augment: str | Jitter | None = None,
+        n_members: int = 1,
+        lr: float | str = "auto",
+        lr_ratio: float | dict[str, float] = 1.0,
+        weight_decay: float = 5e-4,
+        optimizer: Any = "sgd",
+        batch_size: int | str = "auto",
+        class_weight: str | dict | None = None,
+        max_epochs: int = 20,
+        lr_schedule: StepDecay | OneCycle | str | None = None,
+        validation_fraction: float = 0.1,
+        early_stopping: bool | int = False,
+        callbacks: Sequence[Any] | None = None,
+        runtime: Runtime | None = None,
+        on_error: str = "raise",
+        random_state: Any = None,
+        verbose: int = 0,
     ):
         self.weights = weights
         self.backbone = backbone
@@ -300,7 +309,14 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, targets=None):
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        targets: AgeTargets | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -382,7 +398,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         ]
         self._ready: tuple | None = None
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, including those of default `lr_schedule` and `runtime`.
 
         Parameters
@@ -405,11 +421,11 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         return super().set_params(**with_defaults(self, params, **defaults))
 
     @property
-    def net_(self):
+    def net_(self) -> NeuralNet:
         """The first network."""
         return self.nets_[0]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes.
 
         Parameters
@@ -476,7 +492,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 probabilities[chunk.positions] = torch.stack(found).mean(dim=0).cpu().numpy()
         return probabilities, errors
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Most probable labels.
 
         Parameters
@@ -508,7 +524,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 stacklevel=4,
             )
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy on the images that are not skipped.
 
         Parameters
@@ -557,14 +573,18 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         schedule = StepDecay() if self.lr_schedule is None else self.lr_schedule
         n_trained = n_images - _n_held_out(n_images, self.validation_fraction)
         n_components = self._check_components(n_trained)
-        compressed = n_components is not None
+        lr, batch_size = self.lr, self.batch_size
+        if isinstance(lr, str):
+            lr = auto.learning_rate(self.optimizer, compressed=n_components is not None)
+        if isinstance(batch_size, str):
+            batch_size = auto.batch_size(n_trained)
         return TrainingConfig(
             n_components=n_components,
             optimizer=self.optimizer,
-            lr=auto.learning_rate(self.optimizer, compressed) if self.lr == "auto" else self.lr,
+            lr=lr,
             lr_ratio=self.lr_ratio,
             weight_decay=self.weight_decay,
-            batch_size=auto.batch_size(n_trained) if self.batch_size == "auto" else self.batch_size,
+            batch_size=batch_size,
             max_epochs=self.max_epochs,
             schedule=None if isinstance(schedule, str) else schedule,
             early_stopping=self.early_stopping,
@@ -579,8 +599,10 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         n_components = self.n_components
         is_dense = self.trainable in ("output", "classifier")
         has_fresh = self.hidden_layer_sizes is not None or self.trainable == "output"
+        n_activations = self._architecture().n_activations
         if n_components == "auto":
-            return auto.n_components(n_trained) if is_dense and has_fresh else None
+            most = min(n_trained, n_activations)
+            return auto.n_components(n_trained, most) if is_dense and has_fresh else None
         if n_components is None:
             return None
         if not is_dense:
@@ -594,10 +616,11 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 f"n_components={n_components} needs fresh layers, but hidden_layer_sizes=None "
                 "keeps VGG16's own. Pass hidden_layer_sizes=(512,), or trainable='output'."
             )
-        if n_components > n_trained:
+        if n_components > min(n_trained, n_activations):
             raise ValueError(
                 f"n_components={n_components} exceeds the number of training images "
-                f"({n_trained}). Pass a lower n_components, or 'auto'."
+                f"({n_trained}) or of activations an image ({n_activations}). Pass a lower "
+                "n_components, or 'auto'."
             )
         return n_components
 
@@ -648,9 +671,9 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
 
     def _sides(self):
         """Sides in pixels that the network sees, and that images are resized to before."""
-        if isinstance(self.image_size, Integral):
-            return self.image_size, self.image_size
-        sides = self.image_size
+        sides: Any = self.image_size
+        if isinstance(sides, Integral):
+            return sides, sides
         whole = len(sides) == 2 and all(isinstance(side, Integral) for side in sides)
         if not whole or not 32 <= sides[0] <= sides[1]:
             raise ValueError(

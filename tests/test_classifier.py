@@ -634,6 +634,10 @@ def test_a_model_of_an_absent_device_predicts_on_the_cpu(faces, fitted):
         ({"n_components": 0}, "'n_components' parameter"),
         ({"n_components": 37}, r"n_components=37 exceeds the number of training images \(36\)"),
         (
+            {"n_components": 20, "trainable": "output", "weights": "x"},
+            r"activations an image \(16\)",
+        ),
+        (
             {"n_components": 8, "trainable": "block5"},
             "reduces the input of dense layers, but trainable=",
         ),

@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ TRAINABLE = ("output", "classifier", "block5", "block4", "block3", "block2", "al
 # Matrix kernels round a row by how many stand beside it, so that a prediction
 # would depend, in its last bits, on its batch. Batches of one size do not.
 _ROWS = 32
+_N_CHANNELS = 512  # of the last feature map, in all VGG networks
+_OWN_SIZES = (4096, 4096)  # widths of VGG's own hidden layers
 
 
 class VGGLayers(nn.Module):
@@ -94,6 +96,19 @@ class Architecture:
     dropout: float = 0.5
     image_size: int = 224
 
+    @property
+    def side(self) -> int:
+        """Side of the feature map that the dense layers see."""
+        return 7 if self.hidden_layer_sizes is None else min(7, self.image_size // 32)
+
+    @property
+    def n_activations(self) -> int:
+        """Number of activations that the dense layers see, or the output layer if it is alone."""
+        sizes = self.hidden_layer_sizes
+        if self.trainable == "output" and sizes != ():
+            return _OWN_SIZES[-1] if sizes is None else sizes[-1]
+        return _N_CHANNELS * self.side**2
+
 
 class VGG:
     """A VGG network that is built in two pieces, cut at its first trainable layer.
@@ -120,7 +135,7 @@ class VGG:
         backbone, trainable = architecture.backbone, architecture.trainable
         self.known = Weights({}) if weights is None else load_weights(weights, backbone)
         self.features = _convolutions(backbone)
-        self.side, self.width, self.hidden = _hidden_layers(architecture, self.features)
+        self.hidden = _hidden_layers(architecture)
         self.starts = _block_starts(self.features)
         self.n_frozen = 0 if trainable == "all" else self.starts.get(trainable, len(self.features))
         # The output layer keeps its dropout, the layer just before it.
@@ -154,13 +169,14 @@ class VGG:
         `bin_values`. With `n_components` the first dense layer takes so many numbers
         an image in place of the frozen layers' activations.
         """
+        width = replace(self.architecture, trainable="output").n_activations
         with torch.device("meta"):
-            dense = nn.Sequential(*self.hidden, nn.Linear(self.width, n_outputs))
+            dense = nn.Sequential(*self.hidden, nn.Linear(width, n_outputs))
         dense = dense[self.n_frozen_hidden :]
         if n_components is not None:
             first = next(name for name, m in dense.named_children() if isinstance(m, nn.Linear))
-            width: Any = dense.get_submodule(first).out_features
-            dense.add_module(first, nn.Linear(n_components, width, device="meta"))
+            fan_out: Any = dense.get_submodule(first).out_features
+            dense.add_module(first, nn.Linear(n_components, fan_out, device="meta"))
         dense.float()  # whatever torch's default is
         output = f"classifier.{len(self.hidden)}"
         fits = bin_values is not None and np.array_equal(
@@ -197,7 +213,7 @@ class VGG:
         return self.n_frozen == len(self.features)
 
     def _pool(self) -> nn.Module:
-        return nn.AdaptiveAvgPool2d(self.side)
+        return nn.AdaptiveAvgPool2d(self.architecture.side)
 
     def _tensors(self) -> dict[str, Tensor]:
         """All tensors but the output layer's that `weights` may give."""
@@ -271,20 +287,16 @@ def _convolutions(backbone: str) -> nn.Sequential:
     return features.float()  # whatever torch's default is
 
 
-def _hidden_layers(
-    architecture: Architecture, features: nn.Sequential
-) -> tuple[int, int, nn.Sequential]:
-    """Side of the map that the dense layers see, and the hidden ones with their last width."""
+def _hidden_layers(architecture: Architecture) -> nn.Sequential:
+    """The dense layers before the output layer, without values."""
     sizes, dropout = architecture.hidden_layer_sizes, architecture.dropout
-    side = 7 if sizes is None else min(7, architecture.image_size // 32)
-    n_channels = [m.out_channels for m in features if isinstance(m, nn.Conv2d)][-1]
-    width = n_channels * side**2
+    width = _N_CHANNELS * architecture.side**2
     layers: list[nn.Module] = []
     with torch.device("meta"):
-        for size in (4096, 4096) if sizes is None else sizes:
+        for size in _OWN_SIZES if sizes is None else sizes:
             layers += [nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(dropout)]
             width = size
-    return side, width, nn.Sequential(*(layers or [nn.Dropout(dropout)])).float()
+    return nn.Sequential(*(layers or [nn.Dropout(dropout)])).float()
 
 
 def _block_starts(features: nn.Sequential) -> dict[str, int]:

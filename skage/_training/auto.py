@@ -8,9 +8,9 @@ from typing import Any
 FEWEST = 100
 
 
-def n_components(n_images: int) -> int:
-    """Number of components to reduce frozen activations to, for so many training images."""
-    return max(1, min(2048, n_images // 2))
+def n_components(n_images: int, most: int) -> int:
+    """Number of components to reduce activations to, for so many training images."""
+    return max(1, min(2048, n_images * 4 // 5, most))
 
 
 def batch_size(n_images: int) -> int:
