@@ -5,8 +5,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 
-import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,13 +16,20 @@ from PIL import Image
 
 import skage
 from skage import BinnedAgeRegressor
-from skage._app import cli
+from skage._app import cache
 from skage._app.cli import main
 from skage._hardware import resolve_precision
 from skage.datasets import make_faces
 
-TINY = ["--weights", "none", "--hidden", "16", "--image-size", "32", "--epochs", "1", "--bins", "4"]
-TINY += ["--backbone", "vgg11"]
+
+def sets(**parameters):
+    """Options that set parameters of the classifier."""
+    given = [("--set", f"classifier.{name}={value}") for name, value in parameters.items()]
+    return [word for words in given for word in words]
+
+
+TINY = sets(weights=None, backbone="vgg11", image_size=32, hidden_layer_sizes=(16,), max_epochs=1)
+TINY += [*sets(n_components=None, batch_size=64, lr=1e-3), "--set", "binner.n_bins=4"]
 
 
 def run(*arguments):
@@ -89,24 +96,44 @@ def test_train_then_predict(table, paths, tmp_path):
     assert len(read(ages)) == 1
 
 
-def test_trains_what_the_options_say(table, tmp_path):
-    options = ["--copies", 2, "--mirror", "--members", 2]
-    options += ["--encoding", "gaussian", "--loss", "ranked_probability", "--optimizer", "adamw"]
-    options += ["--schedule", "one_cycle", "--sigma", 2, "--checkpoint", tmp_path / "kept"]
-    trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, *options)
+def test_trains_what_is_set(table, tmp_path):
+    given = sets(augment="Jitter(n_copies=2)", test_augment="mirror", n_members=2)
+    given += sets(loss="ranked_probability", optimizer="adamw", lr_schedule="OneCycle(warmup=0.5)")
+    given += [*sets(**{"augment.rotation": 3}), "--set", "binner.encoding=gaussian"]
+    given += ["--checkpoint", tmp_path / "kept", "--seed", 3]
+    trained = run("train", table, "-o", tmp_path / "age.skage", *TINY, *given)
     assert trained.exit_code == 0, trained.output
-    found = skage.load(tmp_path / "age.skage").classifier_
+    model = skage.load(tmp_path / "age.skage")
+    found = model.classifier_
     assert (found.backbone, found.n_members, found.test_augment) == ("vgg11", 2, "mirror")
-    assert (found.loss, found.optimizer) == ("ranked_probability", "adamw")
+    assert (found.loss, found.optimizer, found.random_state) == ("ranked_probability", "adamw", 3)
+    assert (found.augment.n_copies, found.augment.rotation) == (2, 3)
+    assert found.lr_schedule.warmup == 0.5
+    assert model.binner_.encoding == "gaussian"
     assert len(found.nets_) == 2
     assert not list((tmp_path / "kept").iterdir())
+
+
+def test_presets_are_where_training_starts_from():
+    for preset in ("fast", "accurate", "dex"):
+        listed = run("train", "--preset", preset, "--help-parameters")
+        assert listed.exit_code == 0, listed.output
+        model = getattr(skage.presets, preset)()
+        assert f"classifier.max_epochs = {model.classifier.max_epochs}" in listed.output
+        for name in model.get_params():
+            if name not in ("classifier", "binner"):
+                assert f"  {name.replace('__', '.')} = " in listed.output
+        assert "classifier.runtime.device = 'auto'\n      A torch device, such" in listed.output
+        assert max(map(len, listed.output.splitlines())) < 80
 
 
 def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
     for i in range(20):
         name = f"{faces.target[i]:.0f}_0_0_201701101837263{i:02d}.jpg.chip.jpg"
         Image.open(paths[i]).save(tmp_path / name)
-    trained = run("train", tmp_path, "-o", tmp_path / "age.skage", *TINY, "--strategy", "uniform")
+    trained = run(
+        "train", tmp_path, "-o", tmp_path / "age.skage", *TINY, "--set", "binner.strategy=uniform"
+    )
     assert trained.exit_code == 0, trained.output
     assert skage.load(tmp_path / "age.skage").binner_.strategy == "uniform"
 
@@ -115,19 +142,28 @@ def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
     ("arguments", "message"),
     [
         (["train", "missing"], "does not exist"),
-        (["train", "{folder}"], "holds no file named [age]_"),
+        (["train", "{folder}"], "Say with --age-pattern where the age is"),
         (["train", "{table}", "--age-column", "years"], "has no column 'years'"),
-        (["train", "{table}", "--weights", "vgg.pth"], "--weights vgg.pth is neither 'imagenet'"),
-        (["train", "{table}", "--hidden", "big"], "--hidden 'big' is not a list of widths"),
-        (
-            ["train", "{table}", *TINY, "--trainable", "top"],
-            "--trainable must be a str among {'all', 'block2',",
-        ),
-        (["train", "{table}", *TINY, "--components", 0], "in the range [1, inf). Got 0"),
-        (["train", "{table}", *TINY, "--components", 9, "--hidden", "vgg16"], "Pass --hidden 256"),
-        (["train", "{table}", *TINY, "--trainable", "head"], "fresh --hidden 16 untrained"),
-        (["train", "{table}", *TINY, "--lr", "1e9", "--epochs", 9], "Lower --lr."),
+        (["train", "{table}", "--weights", "vgg.pth"], "weights='vgg.pth' is neither 'imagenet'"),
+        (["train", "{table}", "--set", "classifier.lr"], "must be NAME=VALUE, such as"),
+        (["train", "{table}", "--set", "classifier.rl=1"], "Did you mean classifier.lr?"),
+        (["train", "{table}", "--set", "lr=1"], "Did you mean classifier.lr? --help-parameters"),
+        (["train", "{gone}", *sets(trainable="top")], "'trainable' parameter of VGG16Classifier"),
+        (["train", "{gone}", *sets(dropout="a lot")], "'dropout' parameter of VGG16Classifier"),
+        (["train", "{gone}", *sets(augment="Jitter(rotation=999)")], "'rotation' parameter of Jit"),
+        (["train", "{gone}", *sets(augment="Jitter(turn=9)")], "Jitter(turn=9) cannot be made:"),
+        (["train", "{gone}", *sets(augment="open('x')")], "there is no open. Write one of Jitter"),
+        (["train", "{table}", *TINY, *sets(n_components=99)], "exceeds the number of training"),
+        (["train", "{table}", *TINY, *sets(trainable="output")], "leave the fresh hidden_layer"),
+        (["train", "{table}", *TINY, *sets(lr=1e9, max_epochs=9)], "Lower lr."),
         (["train", "{table}", *TINY, "--cache", ""], "--cache='' is empty"),
+        (["train", "{notes}", "--age-pattern", "(x"], "pattern='(x' is not a regular expression"),
+        (["train", "{notes}", "--age-pattern", "x"], "pattern='x' has no group named age"),
+        (["train", "{notes}", "--age-pattern", "(?P<age>x)"], "holds no image whose path matches"),
+        (["train", "{notes}", "--loader", "fgnet"], "FG-NET"),
+        (["tune", "{table}", "--grid", "binner.bins=3,4"], "Did you mean binner.n_bins?"),
+        (["tune", "{table}", "--grid", "classifier.lr=1,fast"], "'lr' parameter of VGG16Class"),
+        (["tune", "{table}", "--grid", "lr=1", "--grid", "lr=2"], "There is no parameter 'lr'"),
         (["train", "{table}", "-o", "{folder}/none/age.skage"], "cannot be written"),
         (["train", "{bad}"], "line 3: the age 'old' is not a number"),
         (["train", "{short}"], "line 4: there is no path"),
@@ -247,7 +283,7 @@ def test_nothing_is_deleted_from_the_cache_without_a_yes(tmp_path, monkeypatch, 
     refused, n_left = ask()
     assert (refused.exit_code, n_left) == (1, 20)
     assert "Nobody can be asked, so nothing is deleted: pass --yes." in refused.output
-    monkeypatch.setattr(cli, "_may_ask", lambda: True)
+    monkeypatch.setattr(cache, "_may_ask", lambda: True)
     declined, n_left = ask(answer="n\n")
     assert (declined.exit_code, n_left) == (1, 20)
     assert " MB in " in declined.output or " kB of the " in declined.output
@@ -442,8 +478,8 @@ def test_a_home_folder_is_expanded_in_every_path(tmp_path, table, model, monkeyp
     given = ["~/faces.csv", "-o", "~/new.skage", "--checkpoint", "~/training", *TINY]
     assert run("train", *given).exit_code == 0
     assert not os.path.exists("~")
-    for option in ("--weights", "--face-model"):
-        missing = run("train", "~/faces.csv", *TINY, option, "~/none.pth")
+    for option in ("--weights", "--model-file"):
+        missing = run("train", "~/faces.csv", option, "~/none.pth")
         assert f"{tmp_path / 'home' / 'none.pth'}" in missing.output
 
 
@@ -513,7 +549,7 @@ def test_a_model_that_cannot_be_written_in_the_end_is_saved_elsewhere(table, tmp
 
     (tmp_path / "out").mkdir()
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(BinnedAgeRegressor, "fit", vanish)
     trained = run("train", table, "-o", tmp_path / "out" / "age.skage", *TINY)
     assert trained.exit_code == 1
@@ -529,48 +565,3 @@ def test_progress_can_be_asked_for_without_a_terminal(table, tmp_path, model, op
     for result, bar in ((trained, "epochs: "), (predicted, "images: ")):
         assert result.exit_code == 0, result.output
         assert (bar in result.stderr) == (option == "--progress")
-
-
-@pytest.mark.parametrize(
-    ("message", "told"),
-    [
-        ("Pass on_error='skip' to leave such images out.", "Pass --on-error skip to leave such"),
-        ("Pass its path as model_file, or detector='haar'.", "as --face-model, or --crop haar."),
-        ("Pass n_components=None, or lr=0.02.", "Pass no --components, or --lr 0.02."),
-        ("hidden_layer_sizes=() or None, (256,)", "--hidden '' or --hidden vgg16, (256,)"),
-        ("with hidden_layer_sizes=(200, 200).", "with --hidden 200,200."),
-        ("weights=None or weights='my vgg.pth'", "--weights none or --weights 'my vgg.pth'"),
-        ("n_bins=20 was asked", "--bins 20 was asked"),
-        ("on_no_face='nan', test_augment='mirror'", "--no-face skip, --mirror"),
-        (
-            "The 'trainable' parameter of VGG16Classifier must be a str among {'head', 'all'}.",
-            "--trainable must be a str among {'all', 'head'}.",
-        ),
-        ("with path=.", "with --path-column."),
-        # Neither English words, nor what is unknown here, nor names of files.
-        ("None of the weights; device='cpu'.", "None of the weights; device='cpu'."),
-        ("/n_bins=3/feature_cache/lr.jpg 'on_error'", "/n_bins=3/feature_cache/lr.jpg 'on_error'"),
-    ],
-)
-def test_messages_name_the_options_of_the_shell(message, told):
-    with click.Context(main.commands["train"]):
-        assert told in cli._in_shell(message)
-
-
-def test_every_command_speaks_of_its_own_options():
-    with click.Context(main.commands["cache"].commands["info"]):
-        assert cli._in_shell("Pass another as feature_cache.") == "Pass another as --folder."
-    with click.Context(main.commands["predict"]):
-        assert cli._in_shell("Pass n_bins=3.") == "Pass n_bins=3."
-
-
-def test_options_are_named_for_the_parameters_that_they_set():
-    parameters = {
-        *skage.VGG16Classifier().get_params(),
-        *skage.AgeBinner().get_params(),
-        *skage.FaceCropper().get_params(),
-        *skage.augment.Jitter().get_params(),
-    }
-    names = {parameter.name for parameter in main.commands["train"].params}
-    own = {"data", "output", "path", "age", "progress"}  # of load_table, and of the shell
-    assert names - own <= parameters

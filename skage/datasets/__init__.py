@@ -34,6 +34,7 @@ from ._apparent import load_appa_real, load_lap
 from ._cacd import load_cacd
 from ._faces import make_faces
 from ._fgnet import load_fgnet
+from ._folder import load_folder
 from ._imdb import load_imdb_clean, load_imdb_wiki
 from ._morph2 import load_morph2
 from ._table import load_table
@@ -46,6 +47,7 @@ __all__ = [
     "load_appa_real",
     "load_cacd",
     "load_fgnet",
+    "load_folder",
     "load_imdb_clean",
     "load_imdb_wiki",
     "load_lap",

@@ -1,0 +1,234 @@
+"""The command ``python -m skage predict``."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from .._files.paths import replacing
+from .data import find_images
+from .shell import (
+    DATA,
+    FILE,
+    cache_option,
+    check_output,
+    clear_errors,
+    count,
+    cropped,
+    face_options,
+    is_shell,
+    progress_option,
+    tell,
+)
+
+_SHOWN = 10  # files that a message names
+_SECONDS = 2.0  # that images are predicted for, at least, before their ages are written
+
+
+@click.command()
+@click.argument("data", type=DATA, nargs=-1, required=True)
+@click.option(
+    "-m",
+    "--model",
+    "model_path",
+    type=FILE,
+    default="age.skage",
+    help="Model file; also an original DEX model (.caffemodel, .onnx).",
+)
+@click.option(
+    "-o", "--output", type=FILE, default="ages.csv", help='CSV to write; "-" is standard output.'
+)
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    help="Of the interval from low to high.",
+)
+@cache_option
+@face_options
+@click.option("--path-column", "path", default="path", help="Column of a CSV.")
+@progress_option
+def predict(
+    data: tuple[Path, ...],
+    model_path: Path,
+    output: Path,
+    coverage: float,
+    feature_cache: str | None,
+    path: str,
+    progress: bool,
+    **face_options: Any,
+) -> None:
+    """Predict the ages of the images in DATA and write a CSV.
+
+    DATA are images, folders of images, and CSVs with a column of paths. The
+    columns are path, age, std, low, high, in years, empty for an image that
+    cannot be read. Crop as the model's training images were cropped.
+
+    Ages are written as they come, to a file named .partial beside the output,
+    whose place it takes at the end. If the work is stopped, it stays.
+
+    The CSV is in UTF-8. A file name that is not is written with the bytes that
+    it has: Python's open(..., errors="surrogateescape") reads a path that opens,
+    as does pandas.read_csv(..., encoding_errors="surrogateescape").
+
+    The exit status is 1 if no image could be predicted.
+    """
+    with clear_errors():
+        paths = [found for given in data for found in find_images(given, path)]
+        check_output(output, [*data, model_path, *paths])
+        from .._models.dex import load_dex
+        from .._models.skagefile import load
+
+        is_original = model_path.suffix.lower() in (".caffemodel", ".onnx")
+        model: Any = load_dex(model_path) if is_original else load(model_path)
+        model.classifier_.set_params(
+            on_error="skip", runtime__feature_cache=feature_cache, verbose=0
+        )
+        size = model.classifier_.image_size_
+        images = cropped(paths, size, feature_cache=feature_cache, **face_options)
+        try:
+            errors = _predict(model, paths, images, output, coverage, progress)
+        except OSError as error:
+            if error.errno is None or error.filename or isinstance(error, BrokenPipeError):
+                raise
+            raise OSError(f"{output} cannot be written: {error.strerror}.") from error
+        _tell_errors(errors, len(paths))
+    where = "" if is_shell(output) else f" Ages: {click.format_filename(output)}"
+    click.echo(f"{_summary(errors, len(paths))}.{where}", err=is_shell(output))
+    if len(errors) == len(paths):
+        click.get_current_context().exit(1)
+
+
+def _predict(
+    model: Any, paths: list[str], images: Any, output: Path, coverage: float, progress: bool
+) -> list[Any]:
+    """Write the ages as they come; return what is wrong with the images without."""
+    from tqdm.auto import tqdm
+
+    # Each chunk would tell of its own.
+    warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
+    errors: list[Any] = []
+    n_written = 0
+    with _ended_by_signals(), _opened_output(output) as file:
+        writer = csv.writer(file)
+        try:
+            with tqdm(
+                total=len(paths), desc="images", unit="image", disable=not progress, leave=False
+            ) as bar:
+                for chunk in _chunks(len(paths)):
+                    rows = _rows(model, images[chunk], coverage)
+                    if not n_written:
+                        writer.writerow(["path", "age", "std", "low", "high"])
+                    for path, row in zip(paths[chunk], rows, strict=True):
+                        writer.writerow([path, *("" if v != v else f"{v:.2f}" for v in row)])
+                    file.flush()
+                    if not is_shell(output) and not os.path.exists(file.name):
+                        raise FileNotFoundError(f"The folder of {output} is gone.")
+                    n_written = chunk.stop
+                    missing = [i for i, row in enumerate(rows, chunk.start) if row[0] != row[0]]
+                    errors += [_error_of(images, position) for position in missing]
+                    bar.update(len(rows))
+        except BaseException:
+            if n_written and not is_shell(output) and os.path.exists(file.name):
+                tell(
+                    f"The ages of the first {n_written:,} of {count(len(paths), 'image')} are in "
+                    f"{click.format_filename(file.name)}"
+                )
+            raise
+    return errors
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let the signals that ask a process to end raise, so that it can say what it leaves."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _opened_output(output: Path) -> AbstractContextManager[IO[str]]:
+    # Paths go out with the bytes that they have in the file system, in UTF-8 or not.
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": sys.getfilesystemencodeerrors()}
+    if is_shell(output):
+        return click.open_file("-", "w", **how)
+    return replacing(output, "w", keep=True, newline="", **how)
+
+
+def _chunks(n_images: int) -> Iterator[slice]:
+    """Runs of images, each of which takes some seconds."""
+    size, start = 32, 0
+    while start < n_images:
+        begun = time.monotonic()
+        yield slice(start, min(start + size, n_images))
+        start += size
+        if time.monotonic() - begun < _SECONDS:
+            size *= 2
+
+
+def _rows(model: Any, images: Any, coverage: float) -> Any:
+    """Age, standard deviation and interval of each image, (n, 4)."""
+    import numpy as np
+
+    distribution = model.predict_dist(images)
+    ages, std = model.decode_dist(distribution), model.binner_.std(distribution)
+    return np.column_stack([ages, std, model.decode_interval(distribution, coverage)])
+
+
+def _error_of(images: Any, position: int) -> Any:
+    """What is wrong with an image that has no prediction."""
+    from .._images.reading import ImageError, describe, digest_and_decoder
+
+    try:
+        digest_and_decoder(images[position], position)[1](1)
+    except ImageError as error:
+        return error
+    return ImageError(f"{describe(images[position], position)} could not be read in its turn.")
+
+
+def _tell_errors(errors: Sequence[Any], n_images: int) -> None:
+    from .._images.reading import summarise
+
+    if errors:
+        _, shown = summarise(errors, _SHOWN)
+        more = [f"and {len(errors) - _SHOWN:,} more."] if len(errors) > _SHOWN else []
+        tell(
+            "\n  ".join(
+                [
+                    f"Warning: {len(errors):,} of {count(n_images, 'image')} without an age:",
+                    *shown,
+                    *more,
+                ]
+            )
+        )
+
+
+def _summary(errors: Sequence[Any], n_images: int) -> str:
+    if not errors:
+        return f"{count(n_images, 'image')} predicted"
+    fates = {"show no face": "showed no face"}
+    counts = Counter(fates.get(error.what, "could not be read") for error in errors)
+    others = ", ".join(f"{number:,} {fate}" for fate, number in counts.items())
+    return f"{n_images - len(errors):,} of {count(n_images, 'image')} predicted; {others}"

@@ -1,0 +1,175 @@
+"""What the commands share: options, how errors and lines are shown, checks of the output."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sqlite3
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .._files.paths import resolve_path
+
+# torch and scikit-learn are imported inside the commands: help must not wait for them.
+
+
+class PathType(click.Path):
+    """A path as it was given, but with ~ expanded; an empty one is refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            resolved = resolve_path(value, param.opts[-1] if param.opts[-1][0] == "-" else "DATA")
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        return super().convert(resolved if os.fsdecode(value)[0] == "~" else value, param, ctx)
+
+
+FILE = PathType(dir_okay=False, path_type=Path)
+DATA = PathType(exists=True, path_type=Path)
+progress_option = click.option(
+    "--progress/--no-progress",
+    default=lambda: sys.stderr.isatty(),
+    show_default="on a terminal",
+    help="Show progress bars.",
+)
+cache_option = click.option(
+    "--cache",
+    "feature_cache",
+    type=PathType(),
+    help='Folder that keeps activations for later commands; "auto" is your cache folder.',
+)
+_FACE_OPTIONS = (
+    click.option(
+        "--crop",
+        "detector",
+        type=click.Choice(["no", "haar", "yunet"]),
+        default="no",
+        help="Find the face with this detector and cut it out.",
+    ),
+    click.option(
+        "--margin",
+        type=click.FloatRange(0, 10),
+        default=0.4,
+        help="With --crop: margin on each side, as a share of the face's size.",
+    ),
+    click.option(
+        "--on-no-face",
+        type=click.Choice(["nan", "whole"]),
+        default="nan",
+        help="With --crop: leave an image without a face out, or take all of it.",
+    ),
+    click.option(
+        "--model-file",
+        type=PathType(exists=True),
+        help="With --crop yunet: file of the detector, which is downloaded otherwise.",
+    ),
+)
+
+
+def face_options(command: Any) -> Any:
+    """Add the options that `cropped` takes."""
+    for option in reversed(_FACE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def cropped(
+    paths: list[str],
+    size: int,
+    *,
+    detector: str,
+    margin: float,
+    on_no_face: str,
+    model_file: str | None,
+    feature_cache: str | None,
+    **others: Any,
+) -> Any:
+    """The paths, or the faces cut out of them."""
+    if detector == "no":
+        return paths
+    from ..faces import FaceCropper
+
+    return FaceCropper(
+        detector,
+        margin=margin,
+        size=size,
+        on_no_face=on_no_face,
+        model_file=model_file,
+        feature_cache=feature_cache,
+    ).transform(paths)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show what the user can mend as one line, rather than a traceback."""
+
+    def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        tell(f"Warning: {message}")
+
+    if sys.flags.optimize > 1:
+        raise click.ClickException(
+            "skorch needs the docstrings that python -OO removes. Run Python without -OO."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = show
+            yield
+    except BrokenPipeError:
+        raise  # click ends quietly when nobody reads its output any more
+    except (ValueError, OSError, ImportError, csv.Error, sqlite3.Error) as error:
+        raise click.ClickException(str(error).strip()) from error
+
+
+def tell(message: str) -> None:
+    """Write a line to standard error, above a progress bar if there is one."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        click.echo(message, err=True)
+
+
+def count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def is_shell(output: Path) -> bool:
+    """Whether the output is standard output."""
+    return output == Path("-")
+
+
+def check_output(output: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Fail before the work rather than after it, and keep the user's data."""
+    if is_shell(output):
+        return
+    folder = output.parent
+    if output.exists():
+        for given in inputs:
+            if os.path.exists(given) and os.path.samefile(output, given):
+                raise ValueError(f"{output} is one of the inputs; name another file with -o.")
+        if not os.access(output, os.W_OK):
+            raise ValueError(f"{output} cannot be written: you may not write it.")
+        if not output.is_file():  # a device or a pipe
+            return
+        folder = Path(os.path.realpath(output)).parent
+    if not folder.is_dir():
+        raise ValueError(f"{output} cannot be written: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{output} cannot be written: you may not write in {folder}.")
+
+
+def save_model(model: Any, output: Path) -> None:
+    """Write the model, elsewhere if need be: its training may have taken days."""
+    try:
+        model.save(output)
+    except OSError as error:
+        rescued = Path(tempfile.mkdtemp(prefix="skage-"), output.name)
+        model.save(rescued)
+        raise OSError(f"{error} The model is in {rescued} instead.") from error
