@@ -6,7 +6,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
+
+from ._sklearn import check_sample_weight
 
 OLDEST = 120  # years; no one has been photographed much older
 
@@ -67,7 +68,7 @@ def check_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
             "All sample weights are zero, so there is nothing to learn from. Pass at least one "
             "weight above 0."
         )
-    weight = _check_sample_weight(
+    weight = check_sample_weight(
         sample_weight, np.empty(n_samples), dtype=np.float64, ensure_non_negative=True
     )
     with np.errstate(under="ignore"):

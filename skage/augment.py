@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval
 
 from ._images.geometry import cut_out
 from ._images.reading import DerivedImage
 from ._keys import jitter_recipe
+from ._sklearn import Interval
 
 __all__ = ["Jitter"]
 

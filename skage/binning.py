@@ -7,12 +7,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import ndtr, softmax
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._checks import OLDEST, check_ages, check_weights
 from ._partition import balanced_cuts
+from ._sklearn import Interval, StrOptions, fit_context
 from ._targets import AgeTargets
 
 
@@ -123,7 +123,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         self.encoding = encoding
         self.sigma = sigma
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Learn the edges and values of the bins.
 

@@ -13,10 +13,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skorch import NeuralNet
 
@@ -30,6 +29,7 @@ from ._images.reading import ImageError, check_images, image_tags, summarise
 from ._memory import fit_lock
 from ._nested import with_defaults
 from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, VGG, Architecture
+from ._sklearn import Interval, StrOptions, fit_context
 from ._targets import AgeTargets, LearnsAges
 from ._training import auto
 from ._training.checkpoint import FitFiles
@@ -308,7 +308,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
         X: Any,

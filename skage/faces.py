@@ -9,9 +9,8 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._files.store import resolve_folder
 from ._images.crops import DEX_ANGLES, CropSettings, FaceCrop, NoFaceError
@@ -25,6 +24,7 @@ from ._images.reading import (
     map_ahead,
 )
 from ._keys import detector_version
+from ._sklearn import Interval, StrOptions, fit_context
 
 __all__ = ["DEX_ANGLES", "FaceCropper", "NoFaceError"]
 
@@ -157,7 +157,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         self.model_file = model_file
         self.feature_cache = feature_cache
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Check the parameters and X; nothing is learned.
 

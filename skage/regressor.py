@@ -7,17 +7,14 @@ from sklearn.base import (
     BaseEstimator,
     MetaEstimatorMixin,
     RegressorMixin,
-    _fit_context,
     clone,
 )
 from sklearn.metrics import r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
-    _routing_enabled,
     process_routing,
 )
 from sklearn.utils.validation import (
@@ -29,6 +26,7 @@ from sklearn.utils.validation import (
 from ._checks import check_ages, check_weights
 from ._images.reading import image_tags
 from ._nested import with_defaults
+from ._sklearn import HasMethods, StrOptions, fit_context, routing_enabled
 from ._targets import LearnsAges
 from .binning import AgeBinner, tails
 from .metrics import predicted_only
@@ -100,7 +98,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.binner = binner
         self.decode = decode
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, *, age_std=None, **fit_params):
         """Fit the bins and the classifier of bins.
 
@@ -137,14 +135,14 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         y = check_ages(column_or_1d(y, warn=True))
         classifier = self._get_classifier()
         if sample_weight is not None:
-            if not (has_fit_parameter(classifier, "sample_weight") or _routing_enabled()):
+            if not (has_fit_parameter(classifier, "sample_weight") or routing_enabled()):
                 raise TypeError(
                     f"{type(classifier).__name__}.fit takes no sample_weight; leave it out or "
                     "choose a classifier that does."
                 )
             check_weights(sample_weight, len(y))
             fit_params["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
-        if _routing_enabled():
+        if routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).classifier.fit
 
         binner = clone(self.binner) if self.binner is not None else AgeBinner()
@@ -367,7 +365,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         from .classifier import VGG16Classifier  # imports torch, so not before it is needed
 
         classifier = VGG16Classifier()
-        return classifier.set_fit_request(sample_weight=True) if _routing_enabled() else classifier
+        return classifier.set_fit_request(sample_weight=True) if routing_enabled() else classifier
 
     def get_metadata_routing(self):
         """Routing of fit parameters to the classifier; see scikit-learn's user guide.

@@ -7,7 +7,8 @@ from numbers import Integral
 from typing import Any
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import StrOptions
+
+from ._sklearn import StrOptions
 
 __all__ = ["Runtime"]
 

@@ -6,7 +6,8 @@ import math
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval
+
+from ._sklearn import Interval
 
 __all__ = ["OneCycle", "StepDecay"]
 

@@ -14,6 +14,7 @@ PUBLIC = [name for name in skage.__all__ if (ROOT / "skage" / name).with_suffix(
 
 #: A module imports from its own line, and from the lines before, as it is imported.
 LAYERS = [
+    ["_sklearn"],
     ["_memory", "_keys", "runtime", "_checks", "_partition", "_targets", "_nested", "schedules"],
     ["_hardware", "_files"],
     ["_images", "binning"],
@@ -54,6 +55,16 @@ def test_imports_point_one_way(path):
     for module in imports(path):
         other = unit(module)
         assert other in ("", parts[0]) or rank[other] < rank[parts[0]], module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "skage").rglob("*.py")), ids=str)
+def test_private_names_of_scikit_learn_are_imported_in_one_place(path):
+    if path.name == "_sklearn.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn"):
+            names = [*node.module.split("."), *(alias.name for alias in node.names)]
+            assert not [name for name in names if name.startswith("_")], node.lineno
 
 
 def test_the_modules_of_a_folder_do_not_import_each_other_in_circles():

@@ -1,11 +1,10 @@
-from functools import partial
-
 """Each loader on a small folder in the layout that the authors publish."""
 
 import os
 import re
 import unicodedata
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np

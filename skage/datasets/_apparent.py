@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 
 import pandas as pd
-from sklearn.utils._param_validation import StrOptions, validate_params
 
+from .._sklearn import StrOptions, validate_params
 from ._published import read_columns
 from ._rows import Rows, check_folder, files, find, key, to_bunch, unlike
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.utils._param_validation import validate_params
 
+from .._sklearn import validate_params
 from ._published import read_columns, read_struct, texts
 from ._rows import Rows, check_folder, find, locate, to_bunch, unlike
 

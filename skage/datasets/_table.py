@@ -9,9 +9,9 @@ from csv import reader
 from pathlib import Path
 
 import pandas as pd
-from sklearn.utils._param_validation import StrOptions, validate_params
 
 from .._files.paths import resolve_path
+from .._sklearn import StrOptions, validate_params
 from ._rows import Rows, key, keys, to_bunch
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}

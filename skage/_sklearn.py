@@ -1,0 +1,26 @@
+"""The private helpers of scikit-learn that skage uses.
+
+No other module imports a private name of scikit-learn, so that there is one place to
+look at when it changes. They check parameters and weights as scikit-learn's own
+estimators do.
+"""
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_params,
+)
+from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "check_sample_weight",
+    "fit_context",
+    "routing_enabled",
+    "validate_params",
+]
