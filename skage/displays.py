@@ -80,7 +80,17 @@ class TrainingHistoryDisplay:
         return cls(classifier.history_).plot(axes=axes)
 
     def plot(self, *, axes: Any = None) -> TrainingHistoryDisplay:
-        """Draw; see `from_estimator`."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        axes : sequence of Axes, default=None
+            As for `from_estimator`; None makes a new figure.
+
+        Returns
+        -------
+        display : TrainingHistoryDisplay
+        """
         with_mae = "valid_mae" in self.history[0]
         n_axes = 2 + with_mae
         self.axes_ = _new_axes(1, n_axes, (4 * n_axes, 3.2)) if axes is None else np.ravel(axes)
@@ -173,7 +183,17 @@ class AgeBinsDisplay:
         return cls(binner, check_ages(ages, "ages")).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> AgeBinsDisplay:
-        """Draw; see `from_estimator`."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : AgeBinsDisplay
+        """
         self.ax_ = ax = _new_axes()[0] if ax is None else ax
         self.figure_ = ax.figure
         edges = self.binner.bin_edges_
@@ -281,7 +301,17 @@ class AgeDistributionDisplay:
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> AgeDistributionDisplay:
-        """Draw; see `from_estimator`."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : AgeDistributionDisplay
+        """
         self.ax_ = ax = _new_axes()[0] if ax is None else ax
         self.figure_ = ax.figure
         low, high = self.interval
@@ -405,7 +435,17 @@ class FacesDisplay:
         return cls(images, y_pred, y_true, len(X)).plot(axes=axes)
 
     def plot(self, *, axes: Any = None) -> FacesDisplay:
-        """Draw; see `from_estimator`."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        axes : sequence of Axes, default=None
+            As many Axes as images or more; None makes a new figure.
+
+        Returns
+        -------
+        display : FacesDisplay
+        """
         images, y_pred = check_images(self.images), np.asarray(self.y_pred)
         y_true = np.full(len(images), np.nan) if self.y_true is None else np.asarray(self.y_true)
         n_shown = len(images)

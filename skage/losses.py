@@ -46,7 +46,16 @@ class BatchTargets:
     ages: Tensor
 
     def probabilities(self, n_bins: int) -> Tensor:
-        """The distribution, (n, n_bins)."""
+        """Return the distributions to learn.
+
+        Parameters
+        ----------
+        n_bins : int
+
+        Returns
+        -------
+        distribution : Tensor (n, n_bins)
+        """
         if self.distribution is not None:
             return self.distribution
         return nn.functional.one_hot(self.codes, n_bins).float()

@@ -71,15 +71,16 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
         groups : array-like of shape (n_samples,)
             The group of each sample, such as the loaders' `groups`.
 
-        Yields
-        ------
-        train, test : ndarray of int
+        Returns
+        -------
+        folds : iterator of (train, test)
+            Positions of the samples, two ndarrays of int for each fold.
 
         Raises
         ------
         ValueError
-            If there are no groups, or fewer than folds, or one is missing (None or NaN), or
-        `n_bins` is below 1.
+            If there are no groups, or fewer than folds, or one is missing (None or NaN),
+            or `n_bins` is below 1.
         """
         if self.n_bins < 1:
             raise ValueError(f"n_bins={self.n_bins!r} must be at least 1.")

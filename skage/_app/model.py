@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -15,74 +18,145 @@ _SETS = {
     "checkpoint": "classifier__runtime__checkpoint",
     "on_error": "classifier__on_error",
     "random_state": "classifier__random_state",
+    "progress": "classifier__verbose",
 }
-
-
-def _show_parameters(context: click.Context, option: Any, given: bool) -> None:
-    if given:
-        from .parameters import describe_parameters
-
-        with clear_errors():
-            click.echo(describe_parameters(make_model(context.params)))
-        context.exit()
-
-
 _OPTIONS = (
     click.option(
         "--preset",
         type=click.Choice(["fast", "accurate", "dex"]),
         default="fast",
-        is_eager=True,
-        help="Recipe to start from; see skage.presets.",
+        help="Recipe to start from: the dense layers alone, convolutions too, or the paper's.",
     ),
     click.option(
         "--set",
         "assignments",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Set a parameter, as classifier.lr=0.01 or binner.n_bins=20.",
+        help="Set a parameter, such as classifier.lr=0.01 or binner.n_bins=20. May be repeated.",
     ),
     click.option(
         "--help-parameters",
         is_flag=True,
-        callback=_show_parameters,
-        expose_value=False,
-        is_eager=True,
-        help="List all parameters of the preset, and exit.",
+        help="List the parameters that --set takes, with their values in the preset, and exit.",
     ),
     click.option(
-        "--weights", type=PathType(), help='"imagenet", or a file of weights or of a model.'
+        "--weights",
+        type=PathType(),
+        help='Start from "imagenet", from random weights ("none"), or from a file of weights or '
+        "of a trained model.  [default: the preset's]",
     ),
     click.option(
         "--on-error",
         type=click.Choice(["raise", "skip"]),
-        help="How to handle unreadable images: stop before the work (raise), or leave them out.",
+        help="Stop before the work if an image cannot be read, or leave such images out.  "
+        "[default: raise]",
     ),
-    click.option("--seed", "random_state", default=0, help="Random seed."),
+    click.option(
+        "--seed",
+        "random_state",
+        type=int,
+        default=0,
+        help="Seed of all that is random: the same seed gives the same model.",
+    ),
     progress_option,
 )
 
 
 def model_options(command: Any) -> Any:
-    """Add the options that `make_model` takes."""
+    """Add the options that make a `Recipe`, which the command gets as `recipe`.
+
+    Where they ask for the parameters, these are printed instead of running the
+    command, so that click must not require the arguments called data and grid; they are
+    required here.
+    """
+
+    @functools.wraps(command)
+    def run(*, preset: str, assignments: Any, help_parameters: bool, **options: Any) -> None:
+        context = click.get_current_context()
+        if help_parameters:
+            with clear_errors():
+                from .describe import describe_parameters
+
+                recipe = _recipe(preset, assignments, {})
+                click.echo_via_pager(describe_parameters(preset, recipe.model()))
+            return
+        for parameter in context.command.params:
+            if parameter.name in ("data", "grid") and not options[parameter.name]:
+                raise click.MissingParameter(ctx=context, param=parameter)
+        with clear_errors():
+            recipe = _recipe(preset, assignments, options)
+        command(recipe=recipe, **options)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        run = option(run)
+    return run
 
 
-def make_model(options: dict[str, Any]) -> Any:
-    """The preset, with what the options set in it.
+def _recipe(preset: str, assignments: Any, options: dict[str, Any]) -> Recipe:
+    from .parameters import read_settings
+
+    given = {_SETS[k]: v for k, v in options.items() if k in _SETS and v is not None}
+    if given.get("classifier__weights") in ("none", "None"):
+        given["classifier__weights"] = None
+    if "classifier__verbose" in given:
+        given["classifier__verbose"] = int(given["classifier__verbose"])
+    return Recipe(preset, given | read_settings(assignments))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A preset, and what is set in it.
+
+    Parameters
+    ----------
+    preset : str
+        Name of a function of `skage.presets`.
+    settings : dict of str to object
+        By parameter, as set_params takes it.
+    """
+
+    preset: str
+    settings: dict[str, Any]
+
+    def model(self, **more: Any) -> Any:
+        """A new model, with `more` set in it.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is unknown or its value is not valid.
+        """
+        from sklearn.base import clone
+
+        from .. import presets
+        from .parameters import check_names, check_values
+
+        settings = {k: clone(v, safe=False) for k, v in (self.settings | more).items()}
+        make = getattr(presets, self.preset)
+        check_names(make(), settings)
+        # The preset itself, as some of its values follow from others.
+        own = "classifier__"
+        model = make(**{k.removeprefix(own): v for k, v in settings.items() if k.startswith(own)})
+        model.set_params(**{k: v for k, v in settings.items() if not k.startswith(own)})
+        check_values(model)
+        return model
+
+
+def check_fit(model: Any, ages: Any) -> None:
+    """Refuse what would fail in a fit to images of these ages, before any is read.
 
     Raises
     ------
     ValueError
-        If a parameter is unknown or its value is not valid.
     """
-    from .. import presets
-    from .parameters import set_parameters
+    from sklearn.base import clone
 
-    model = getattr(presets, options.get("preset") or "fast")()
-    given = {_SETS[k]: v for k, v in options.items() if k in _SETS and v is not None}
-    model.set_params(**given, classifier__verbose=int(options.get("progress") or 0))
-    set_parameters(model, options.get("assignments") or ())
-    return model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fit warns again
+        clone(model.binner).fit(ages)
+        model.classifier._training_config(len(ages))
+
+
+def crop_side(model: Any) -> int:
+    """Side in pixels of the face crops that a model is trained on."""
+    return model.classifier._sides()[1]

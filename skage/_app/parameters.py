@@ -1,15 +1,14 @@
-"""Parameters of a preset on the command line: --set, --grid and --help-parameters."""
+"""Parameters as they are written on the command line: --set and --grid."""
 
 from __future__ import annotations
 
 import ast
 import difflib
-import re
-import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-_WIDTH = 79
+_NOT_A_VALUE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 
 
 def parse_value(text: str) -> Any:
@@ -21,90 +20,98 @@ def parse_value(text: str) -> Any:
     Raises
     ------
     ValueError
-        If a value object does not exist or does not have such a parameter.
+        If a value object does not exist, or does not take what it is given.
     """
+    text = text.strip()
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, about backslashes
+            node = ast.parse(text, mode="eval").body
+    except _NOT_A_VALUE:
         return text
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return _value_object(node, text)
+        return _make_object(node.func.id, node, text)
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except _NOT_A_VALUE:
         return text
 
 
-def _value_object(node: ast.Call, text: str) -> Any:
-    kinds = {kind.__name__: kind for kind in _value_classes()}
-    name = node.func.id  # type: ignore[attr-defined]
+def _make_object(name: str, node: ast.Call, text: str) -> Any:
+    kinds = value_classes()
     if name not in kinds:
         raise ValueError(f"{text}: there is no {name}. Write one of {', '.join(kinds)}.")
     try:
         positional = [ast.literal_eval(argument) for argument in node.args]
         named = {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg}
-        return kinds[name](*positional, **named)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{text} cannot be made: {error}.") from error
+        if len(named) == len(node.keywords):
+            return kinds[name](*positional, **named)
+    except _NOT_A_VALUE:
+        pass
+    defaults = kinds[name]().get_params().items()
+    shown = ", ".join(f"{parameter}={value!r}" for parameter, value in defaults)
+    raise ValueError(f"{text} cannot be made. Write parameters and values of {name}({shown}).")
 
 
-def _value_classes() -> tuple[Any, ...]:
-    from ..augment import Jitter
-    from ..runtime import Runtime
-    from ..schedules import OneCycle, StepDecay
+def value_classes() -> dict[str, Any]:
+    """The classes by name that values of parameters may be of."""
+    from sklearn.base import BaseEstimator
 
-    return Jitter, OneCycle, Runtime, StepDecay
+    from .. import BinnedAgeRegressor, VGG16Classifier
 
-
-def set_parameters(model: Any, assignments: Sequence[str]) -> None:
-    """Set parameters that are written as ``classifier.lr=0.01``.
-
-    Raises
-    ------
-    ValueError
-        If an assignment has no "=", the parameter is unknown, or the value is not valid.
-    """
-    values = {}
-    for assignment in assignments:
-        name, text = _split(assignment, "--set")
-        values[name] = parse_value(text)
-    for name in values:
-        check_name(model, name)
-    model.set_params(**{name.replace(".", "__"): value for name, value in values.items()})
-    check_values(model)
+    kinds = {
+        kind.__name__: kind
+        for owner in (BinnedAgeRegressor, VGG16Classifier)
+        for constraints in owner._parameter_constraints.values()
+        for kind in constraints
+        if isinstance(kind, type) and issubclass(kind, BaseEstimator)
+    }
+    return dict(sorted(kinds.items()))
 
 
-def parse_grid(model: Any, assignments: Sequence[str]) -> dict[str, list[Any]]:
-    """The values to search, by parameter, of ``binner.n_bins=10,20,50`` and the like.
+def read_settings(assignments: Iterable[str]) -> dict[str, Any]:
+    """Values by parameter of ``classifier.lr=0.01`` and the like; the last one counts.
 
     Raises
     ------
     ValueError
-        As `set_parameters`, or if a parameter comes twice.
+        If an assignment has no "=", or a value object cannot be made.
     """
-    from sklearn.base import clone
+    pairs = (_split(assignment, "--set") for assignment in assignments)
+    return {name: parse_value(text) for name, text in pairs}
 
+
+def read_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
+    """Values to search by parameter, of ``binner.n_bins=10,20,50`` and the like.
+
+    Raises
+    ------
+    ValueError
+        As `read_settings`, or if a parameter or a value comes twice.
+    """
     grid: dict[str, list[Any]] = {}
     for assignment in assignments:
         name, text = _split(assignment, "--grid")
-        check_name(model, name)
-        key = name.replace(".", "__")
-        if key in grid:
-            raise ValueError(f"--grid {name} is given twice. Put all its values behind one.")
-        grid[key] = [parse_value(value) for value in _commas(text)]
-        for value in grid[key]:
-            check_values(clone(model).set_params(**{key: value}))
+        if name in grid:
+            raise ValueError(f"--grid {dotted(name)} is given twice. Put all its values in one.")
+        parts = _split_at_commas(text)
+        if "" in parts:
+            raise ValueError(f"--grid {assignment} has an empty value. Leave out one comma.")
+        grid[name] = [parse_value(part) for part in parts]
+        written = [write_value(value) for value in grid[name]]
+        if twice := [value for value in written if written.count(value) > 1]:
+            raise ValueError(f"--grid {assignment} has the value {twice[0]} twice. Leave one out.")
     return grid
 
 
 def _split(assignment: str, option: str) -> tuple[str, str]:
     name, equals, text = assignment.partition("=")
-    if not equals or not text.strip():
+    if not equals or not name.strip() or not text.strip():
         raise ValueError(f"{option} {assignment!r} must be NAME=VALUE, such as classifier.lr=0.01.")
-    return name.strip().replace("__", "."), text
+    return name.strip().replace(".", "__"), text
 
 
-def _commas(text: str) -> list[str]:
+def _split_at_commas(text: str) -> list[str]:
     """Parts between the commas that are in no brackets and no quotes."""
     parts, depth, quote = [""], 0, ""
     for character in text:
@@ -123,86 +130,82 @@ def _commas(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def check_name(model: Any, name: str) -> None:
-    """Refuse a parameter that the model does not have.
+def dotted(name: str) -> str:
+    """A nested parameter as --set takes it."""
+    return name.replace("__", ".")
+
+
+def write_value(value: Any) -> str:
+    """A value as --set takes it."""
+    return value if isinstance(value, str) else " ".join(repr(value).split())
+
+
+def check_names(model: Any, settings: dict[str, Any]) -> None:
+    """Refuse parameters that the model does not have, or would not have after the settings.
 
     Raises
     ------
     ValueError
-        It suggests the nearest ones.
+        It suggests the nearest one.
     """
-    known = [name.replace("__", ".") for name in _whole(model).get_params(deep=True)]
-    for value in ("augment", "test_augment"):  # a Jitter, once they are set
-        known += [f"classifier.{value}.{p}" for p in _value_classes()[0]().get_params()]
-    if name in known:
-        return
-    last = {k.rpartition(".")[2]: k for k in known}
-    near = difflib.get_close_matches(name, known, n=1) or [
-        last[k] for k in difflib.get_close_matches(name.rpartition(".")[2], last, n=1)
-    ]
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise ValueError(f"There is no parameter {name!r}.{hint} --help-parameters lists all of them.")
-
-
-def check_values(model: Any) -> None:
-    """Refuse values that are not valid, before the work.
-
-    Raises
-    ------
-    ValueError
-    """
-    for estimator in (model, model.classifier, model.binner):
-        estimator._validate_params()
-        for value in estimator.get_params(deep=False).values():
-            if isinstance(value, _value_classes()):
-                value._validate_params()
-
-
-def _whole(model: Any) -> Any:
-    """The model with the value objects that None stands for."""
     from sklearn.base import clone
 
-    whole = clone(model)
-    defaults = {kind.__name__: kind for kind in _value_classes()}
-    for name, kind in (("lr_schedule", "StepDecay"), ("runtime", "Runtime")):
-        if getattr(whole.classifier, name) is None:
-            whole.set_params(**{f"classifier__{name}": defaults[kind]()})
+    model = clone(model)
+    for name, value in sorted(settings.items(), key=lambda item: item[0].count("__")):
+        known = [*_with_value_objects(model).get_params()]
+        if name not in known or name == "classifier":  # which the preset's settings are in
+            raise ValueError(_unknown(dotted(name), [dotted(k) for k in known]))
+        model.set_params(**{name: clone(value, safe=False)})
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    by_last_word = {k.rpartition(".")[2]: k for k in sorted(known, reverse=True)}
+    last_word = name.rpartition(".")[2]
+    near = [by_last_word[last_word]] if last_word in by_last_word else []
+    near = near or difflib.get_close_matches(name, known, n=1)
+    near = near or [by_last_word[k] for k in difflib.get_close_matches(last_word, by_last_word, 1)]
+    hint = f" Did you mean {near[0]}?" if near else ""
+    if near == [name]:
+        hint = ""
+    return f"There is no parameter {name!r}.{hint} --help-parameters lists all of them."
+
+
+def _with_value_objects(model: Any) -> Any:
+    """A copy with the value objects that None stands for, so that it has their parameters."""
+    from sklearn.base import clone
+
+    from ..augment import Jitter
+
+    whole = clone(with_defaults(model))
+    for name in ("augment", "test_augment"):
+        if getattr(whole.classifier, name) is None:  # what set_params says of it is clear
+            whole.set_params(**{f"classifier__{name}": Jitter()})
     return whole
 
 
-def describe_parameters(model: Any) -> str:
-    """All parameters of a model, with their values and what they are."""
-    whole = _whole(model)
-    sections = [("", whole), ("binner.", whole.binner), ("classifier.", whole.classifier)]
-    for name, value in whole.classifier.get_params(deep=False).items():
-        if isinstance(value, _value_classes()):
-            sections.append((f"classifier.{name}.", value))
-    lines = []
-    for prefix, estimator in sections:
-        lines.append(f"{type(estimator).__name__}\n")
-        told = _summaries(type(estimator))
-        for name, value in estimator.get_params(deep=False).items():
-            if isinstance(value, (type(whole.binner), type(whole.classifier))):
-                continue
-            lines.append(f"  {prefix}{name} = {value!r}")
-            if told.get(name):
-                lines.append(textwrap.indent(textwrap.fill(told[name], _WIDTH - 6), " " * 6))
-        lines.append("")
-    return "\n".join(lines).rstrip()
+def with_defaults(model: Any) -> Any:
+    """A copy with the runtime and the schedule of learning rates that None stands for."""
+    from sklearn.base import clone
+
+    from ..runtime import Runtime
+    from ..schedules import StepDecay
+
+    whole = clone(model)
+    for name, kind in {"lr_schedule": StepDecay, "runtime": Runtime}.items():
+        if getattr(whole.classifier, name) is None:
+            whole.set_params(**{f"classifier__{name}": kind()})
+    return whole
 
 
-def _summaries(kind: type) -> dict[str, str]:
-    """The first sentence on each parameter in the docstring of a class."""
-    text = textwrap.dedent(f"    {kind.__doc__}")
-    text = re.split(r"\n\w[\w ]+\n-{3,}\n", text.partition("Parameters\n----------\n")[2])[0]
-    found = {}
-    for entry in re.split(r"\n(?=\w)", text):
-        head, _, body = entry.partition("\n")
-        while head.endswith("\\"):  # the type goes on
-            _, _, body = body.partition("\n")
-            head = head[:-1]
-        paragraph = " ".join(textwrap.dedent(body).split("\n\n")[0].split())
-        found[head.partition(" :")[0].strip()] = re.split(r"(?<=[.])\s+(?=[A-Z\"`\d])", paragraph)[
-            0
-        ]
-    return found
+def check_values(model: Any) -> None:
+    """Refuse values that are not valid, before any work.
+
+    Raises
+    ------
+    ValueError
+    """
+    from sklearn.base import BaseEstimator
+
+    for value in [model, *model.get_params().values()]:
+        if isinstance(value, BaseEstimator):
+            value._validate_params()

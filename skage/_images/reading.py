@@ -105,15 +105,36 @@ class DerivedImage(ABC):
 
     @abstractmethod
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
-        """Make it, in RGB: digest and decoder are those of the source, as is the name."""
+        """Make the image.
+
+        Parameters
+        ----------
+        digest : bytes
+            Digest of the source's content.
+        decode : callable
+            Decodes the source to an RGB image, at least as large as a side that it
+            is given, in pixels.
+        name : str
+            Name of the source, for messages.
+
+        Returns
+        -------
+        image : PIL.Image.Image
+            In RGB.
+        """
 
     def image(self) -> Image.Image:
-        """The image, made now.
+        """Make the image now.
+
+        Returns
+        -------
+        image : PIL.Image.Image
+            In RGB.
 
         Raises
         ------
         ImageError
-            If the source cannot be read, or this image not made of it.
+            If the source cannot be read, or this image cannot be made from it.
         """
         return digest_and_decoder(self, self.position)[1]()
 
@@ -125,7 +146,15 @@ class DerivedImage(ABC):
     def check(
         self, digest: bytes, decode: Callable[..., Image.Image], name: str, size: int
     ) -> None:
-        """Raise what would keep it from being made, as far as that shows quickly."""
+        """Raise what would keep the image from being made, as far as that is quick to find.
+
+        Parameters
+        ----------
+        digest, decode, name : bytes, callable, str
+            As for `derive`.
+        size : int
+            Side in pixels that is enough for a check.
+        """
         decode(size)
 
 
