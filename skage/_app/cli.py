@@ -10,7 +10,7 @@ import click
 from .. import __version__
 from .cache import cache
 from .data import data_options, read_faces
-from .model import make_model, model_options
+from .model import Recipe, check_fit, crop_side, model_options
 from .predict import predict
 from .shell import (
     DATA,
@@ -33,7 +33,11 @@ from .tune import tune
 def main() -> None:
     """Estimate a person's age from a face image.
 
-    Try it at once, without data: python -m skage demo
+    \b
+    Examples:
+      python -m skage demo
+      python -m skage train faces.csv -o age.skage
+      python -m skage predict photos/ -m age.skage -o ages.csv
     """
 
 
@@ -66,35 +70,37 @@ def demo(output: Path, random_state: int, progress: bool) -> None:
 
 
 @main.command()
-@click.argument("data", type=DATA)
+@click.argument("data", type=DATA, required=False, metavar="DATA")
 @click.option("-o", "--output", type=FILE, default="age.skage", help="Model file to write.")
 @model_options
 @cache_option
 @click.option(
-    "--checkpoint", type=PathType(), help="Folder from which a training that was killed resumes."
+    "--checkpoint", type=PathType(), help="Folder from which a training that was killed goes on."
 )
 @data_options
 @face_options
-def train(data: Path, output: Path, **options: Any) -> None:
+def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
     """Train on DATA and write a model file.
 
     DATA is a CSV with a column of image paths, relative to it, and one of ages in
-    years; or a folder whose files have their ages in their names, as UTKFace's, or
+    years; or a folder whose files have their ages in their names, as UTKFace's or
     as --age-pattern says; or a data set that --loader names.
 
-    A tenth of the images is held out to measure the error while it trains.
+    Most presets hold out a tenth of the images, to measure the error on them.
 
     \b
     Examples:
       python -m skage train faces.csv -o age.skage
-      python -m skage train UTKFace/ --preset accurate --set classifier.max_epochs=20
-      python -m skage train photos/ --crop yunet --age-pattern '_(?P<age>\\d+)y'
+      python -m skage train UTKFace/ --preset accurate --set classifier.lr=0.001
+      python -m skage train faces/ --age-pattern '_(?P<age>\\d+)y' --crop yunet
+      python -m skage train FGNET/ --loader fgnet --cache auto
     """
     with clear_errors():
-        model = make_model(options)
-        faces = read_faces(data, **options)
+        model = recipe.model()
+        faces = read_faces(data, on_error=model.classifier.on_error, **options)
         check_output(output, [data, *faces.data])
-        images = cropped(faces.data, model.classifier._sides()[0], **options)
+        check_fit(model, faces.target)
+        images = cropped(faces.data, crop_side(model), **options)
         model.fit(images, faces.target)
         save_model(model, output)
     n_read = len(faces.data) - model.classifier_.n_skipped_

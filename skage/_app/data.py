@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,43 @@ import click
 from .shell import count, tell
 
 _SHOWN = 10  # files that a message names
-_LOADERS = ["aaf", "afad", "agedb", "appa_real", "cacd", "fgnet"]
-_LOADERS += ["imdb_clean", "imdb_wiki", "lap", "morph2", "utkface"]
+
+
+def _loaders() -> list[str]:
+    """The loaders of skage.datasets, by its text, as help must not wait for its import."""
+    source = Path(__file__).parent.parent.joinpath("datasets", "__init__.py").read_text("utf-8")
+    names = re.findall(r'^    "load_(\w+)",$', source, re.MULTILINE)
+    return [name for name in names if name not in ("folder", "table")]
+
+
+_OPTIONS = (
+    click.option(
+        "--age-pattern",
+        metavar="REGEX",
+        help="Regular expression that finds the age in the path of an image within the folder "
+        r"DATA, such as '_(?P<age>\d+)y'. A group (?P<person>...) names the person.",
+    ),
+    click.option(
+        "--loader",
+        type=click.Choice(_loaders()),
+        metavar="NAME",
+        help=f"Read DATA as the data set of this name: {', '.join(_loaders())}.",
+    ),
+    click.option(
+        "--path-column",
+        "path",
+        default="path",
+        help="Column of a CSV that holds the paths of images.",
+    ),
+    click.option(
+        "--age-column", "age", default="age", help="Column of a CSV that holds ages in years."
+    ),
+    click.option(
+        "--group-column",
+        "group",
+        help="Column of a CSV that names the person, whose images no fold of tune parts.",
+    ),
+)
 
 
 def data_options(command: Any) -> Any:
@@ -26,80 +61,86 @@ def data_options(command: Any) -> Any:
     return command
 
 
-_OPTIONS = (
-    click.option(
-        "--loader",
-        type=click.Choice(_LOADERS),
-        metavar="NAME",
-        help=f"Read DATA as a data set of skage.datasets: {', '.join(_LOADERS)}.",
-    ),
-    click.option(
-        "--age-pattern",
-        help="Regular expression that finds the age in the path of a file within DATA, such as "
-        r"'_(?P<age>\d+)y'. A group (?P<person>...) names the person.",
-    ),
-    click.option(
-        "--path-column", default="path", help="Column of a CSV that holds the paths of images."
-    ),
-    click.option("--age-column", default="age", help="Column of a CSV that holds ages in years."),
-    click.option(
-        "--group-column", help="Column of a CSV that names the person, whom no fold parts."
-    ),
-)
-
-
 def read_faces(
     data: Path,
     *,
     loader: str | None,
     age_pattern: str | None,
-    path_column: str,
-    age_column: str,
-    group_column: str | None,
-    on_error: str | None,
+    path: str,
+    age: str,
+    group: str | None,
+    on_error: str,
     **others: Any,
 ) -> Any:
-    """Paths, ages and groups of a folder or a CSV, and a line on what is left out of them."""
+    """Paths, ages and groups of a folder or a CSV, and a line on what is left out of them.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or an option does not go with the others.
+    """
     from .. import datasets
 
-    if loader is not None:
-        faces = getattr(datasets, f"load_{loader}")(data)
-    elif age_pattern is not None:
-        faces = datasets.load_folder(data, pattern=age_pattern)
-    elif data.is_dir():
-        faces = _read_folder(data)
-    else:
-        columns = {"path": path_column, "age": age_column, "group": group_column}
-        with _columns_as_options():
-            faces = datasets.load_table(data, **columns, on_error=on_error or "raise")
+    is_folder = data.is_dir()
+    if loader is not None and age_pattern is not None:
+        raise ValueError("--loader and --age-pattern exclude each other. Leave out one of them.")
+    if group is not None and (is_folder or loader is not None):
+        raise ValueError(
+            "--group-column is a column of a CSV. In a folder, let --age-pattern have a group "
+            "(?P<person>...)."
+        )
+    with _named_as_options():
+        if loader is not None:
+            faces = getattr(datasets, f"load_{loader}")(data)
+        elif age_pattern is not None:
+            faces = datasets.load_folder(data, pattern=age_pattern)
+        elif is_folder:
+            faces = _read_utkface(data)
+        else:
+            faces = datasets.load_table(data, path=path, age=age, group=group, on_error=on_error)
     if faces.dropped:
         told = "; ".join(f"{count(n, 'file')} ({reason})" for reason, n in faces.dropped.items())
-        tell(f"Left out of {data}: {told}")
+        named = _left_out(data, faces.data) if is_folder and loader is None else []
+        more = ", ..." if len(named) > _SHOWN else ""
+        which = f": {', '.join(named[:_SHOWN])}{more}" if named else ""
+        tell(f"Left out of {data}: {told}{which}")
     return faces
 
 
 @contextmanager
-def _columns_as_options() -> Iterator[None]:
-    """Let errors about columns, which the loaders call by their parameters, name the options."""
+def _named_as_options() -> Iterator[None]:
+    """Let errors of the loaders name options in place of parameters."""
     try:
         yield
     except UnicodeDecodeError:
         raise
     except ValueError as error:
-        message = re.sub(r"\b(path|age|group)=", r"--\1-column", str(error))
+        message = re.sub(r"\b(path|age|group)=(?!['\"])", r"--\1-column", str(error))
+        message = re.sub(r"^pattern=", "--age-pattern ", message)
         raise ValueError(message) from error
 
 
-def _read_folder(data: Path) -> Any:
+def _read_utkface(folder: Path) -> Any:
     from ..datasets import load_utkface
 
     try:
-        return load_utkface(data)
+        return load_utkface(folder)
     except ValueError as error:
         raise ValueError(
             f"{error} Say with --age-pattern where the age is in other names, with --loader which "
             "data set it is, or list the images in a CSV."
         ) from error
+
+
+def _left_out(folder: Path, taken: Iterable[str]) -> list[str]:
+    """Names of the images in a folder that were not taken."""
+    from .._images.reading import has_image_suffix
+    from ..datasets._rows import files
+
+    found = {os.path.abspath(path) for path in taken}
+    images = (path for path in files(folder) if has_image_suffix(path))
+    others = (path for path in images if os.path.abspath(path) not in found)
+    return [click.format_filename(path.relative_to(folder)) for path in others]
 
 
 def find_images(data: Path, path_column: str) -> list[str]:
@@ -113,7 +154,7 @@ def find_images(data: Path, path_column: str) -> list[str]:
     from ..datasets._table import read_rows
 
     try:
-        with _columns_as_options():
+        with _named_as_options():
             return read_rows(data, {"path": path_column}).frame["path"].tolist()
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(

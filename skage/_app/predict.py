@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +25,7 @@ from .shell import (
     clear_errors,
     count,
     cropped,
+    ended_by_signals,
     face_options,
     is_shell,
     progress_option,
@@ -45,7 +44,7 @@ _SECONDS = 2.0  # that images are predicted for, at least, before their ages are
     "model_path",
     type=FILE,
     default="age.skage",
-    help="Model file; also an original DEX model (.caffemodel, .onnx).",
+    help="Model file to predict with, also an original DEX model (.caffemodel, .onnx).",
 )
 @click.option(
     "-o", "--output", type=FILE, default="ages.csv", help='CSV to write; "-" is standard output.'
@@ -54,11 +53,16 @@ _SECONDS = 2.0  # that images are predicted for, at least, before their ages are
     "--coverage",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.9,
-    help="Of the interval from low to high.",
+    help="Probability that the interval from low to high is to hold.",
 )
 @cache_option
 @face_options
-@click.option("--path-column", "path", default="path", help="Column of a CSV.")
+@click.option(
+    "--path-column",
+    "path",
+    default="path",
+    help="Column of a CSV that holds the paths of images.",
+)
 @progress_option
 def predict(
     data: tuple[Path, ...],
@@ -84,6 +88,12 @@ def predict(
     as does pandas.read_csv(..., encoding_errors="surrogateescape").
 
     The exit status is 1 if no image could be predicted.
+
+    \b
+    Examples:
+      python -m skage predict photos/ more.jpg -m age.skage -o ages.csv
+      python -m skage predict faces.csv --path-column file --crop yunet
+      python -m skage predict face.jpg -o -
     """
     with clear_errors():
         paths = [found for given in data for found in find_images(given, path)]
@@ -96,7 +106,7 @@ def predict(
         model.classifier_.set_params(
             on_error="skip", runtime__feature_cache=feature_cache, verbose=0
         )
-        size = model.classifier_.image_size_
+        size = model.classifier_.resized_
         images = cropped(paths, size, feature_cache=feature_cache, **face_options)
         try:
             errors = _predict(model, paths, images, output, coverage, progress)
@@ -121,7 +131,7 @@ def _predict(
     warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
     errors: list[Any] = []
     n_written = 0
-    with _ended_by_signals(), _opened_output(output) as file:
+    with ended_by_signals(), _opened_output(output) as file:
         writer = csv.writer(file)
         try:
             with tqdm(
@@ -148,25 +158,6 @@ def _predict(
                 )
             raise
     return errors
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let the signals that ask a process to end raise, so that it can say what it leaves."""
-
-    def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread alone
-        return
-    before = [signal.signal(number, end) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _opened_output(output: Path) -> AbstractContextManager[IO[str]]:

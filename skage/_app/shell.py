@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import sqlite3
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,18 +59,20 @@ _FACE_OPTIONS = (
         "--margin",
         type=click.FloatRange(0, 10),
         default=0.4,
-        help="With --crop: margin on each side, as a share of the face's size.",
+        help="With --crop: margin on each side, as a share of the face's size; the same for "
+        "training and prediction.",
     ),
     click.option(
         "--on-no-face",
         type=click.Choice(["nan", "whole"]),
         default="nan",
-        help="With --crop: leave an image without a face out, or take all of it.",
+        help="With --crop: what to do without a face: leave the image out (nan), or take all "
+        "of it (whole).",
     ),
     click.option(
         "--model-file",
         type=PathType(exists=True),
-        help="With --crop yunet: file of the detector, which is downloaded otherwise.",
+        help="With --crop yunet: the detector's file, which is downloaded otherwise.",
     ),
 )
 
@@ -78,6 +82,13 @@ def face_options(command: Any) -> Any:
     for option in reversed(_FACE_OPTIONS):
         command = option(command)
     return command
+
+
+def crop_settings(
+    *, detector: str, margin: float, on_no_face: str, model_file: str | None, **others: Any
+) -> Any:
+    """What decides how faces are cut out, or None if they are not."""
+    return None if detector == "no" else (detector, margin, on_no_face, model_file)
 
 
 def cropped(
@@ -126,6 +137,25 @@ def clear_errors() -> Iterator[None]:
         raise  # click ends quietly when nobody reads its output any more
     except (ValueError, OSError, ImportError, csv.Error, sqlite3.Error) as error:
         raise click.ClickException(str(error).strip()) from error
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let the signals that ask a process to end raise, so that it can say what it leaves."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def tell(message: str) -> None:
