@@ -276,7 +276,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a code names no bin, or rows are not distributions over the bins.
+            If a code is out of range, or rows are not distributions over the bins.
         """
         check_is_fitted(self)
         X = np.asarray(X)
@@ -433,7 +433,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         if not valid.all():
             first = int(np.argmin(valid))
             raise ValueError(
-                f"Code {codes[first]} at position {first} names no bin; codes run from 0 to "
+                f"Bin code {codes[first]} at position {first} is out of range: expected 0 to "
                 f"{self.n_bins_ - 1}."
             )
         return codes.astype(np.int64)
@@ -448,7 +448,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         if (np.abs(totals - 1) > 1e-3).any() or (X < 0).any():
             first = int(np.argmax((np.abs(totals - 1) > 1e-3) | (X < 0).any(axis=1)))
             raise ValueError(
-                f"Row {first} is no distribution over the bins: it sums to {totals[first]:.4g} "
+                f"Row {first} is not a distribution over the bins: it sums to {totals[first]:.4g} "
                 f"and its least entry is {X[first].min():.4g}."
             )
         return X if X.dtype.kind == "f" else X.astype(np.float64)

@@ -179,7 +179,7 @@ class AgeBinsDisplay:
         model = _model(estimator)
         binner = getattr(model, "binner_", model)
         if not hasattr(binner, "bin_edges_"):
-            raise ValueError(f"{type(model).__name__} has no age bins; pass a BinnedAgeRegressor.")
+            raise ValueError(f"{type(model).__name__} has no age bins. Pass a BinnedAgeRegressor.")
         return cls(binner, check_ages(ages, "ages")).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> AgeBinsDisplay:

@@ -138,7 +138,7 @@ def check_loss(loss: Any) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If a name is unknown, a weight is negative or none, or "l1" or "l2" is
+        If a name is unknown, a weight is not a number >= 0, or "l1" or "l2" is
         mixed with terms on a distribution.
     """
     weights = {loss: 1.0} if isinstance(loss, str) else loss
@@ -147,15 +147,15 @@ def check_loss(loss: Any) -> dict[str, float]:
         raise ValueError(f"loss={loss!r} must be a name, or weights by name, of {known}.")
     for name, weight in weights.items():
         if name not in known:
-            raise ValueError(f"loss={loss!r} has no term {name!r}; there are {known}.")
+            raise ValueError(f"loss={loss!r} has no term {name!r}. Choose from {known}.")
         if not isinstance(weight, int | float | np.number) or not 0 <= weight < float("inf"):
             raise ValueError(f"loss={loss!r}: the weight of {name!r} must be a number >= 0.")
     if not any(weights.values()):
-        raise ValueError(f"loss={loss!r} has no term of a weight above 0.")
+        raise ValueError(f"loss={loss!r} must give one term a weight above 0.")
     if set(weights) & set(REGRESSION) and len(weights) > 1:
         raise ValueError(
-            f"loss={loss!r}: 'l1' and 'l2' are of a network with one output, an age, and stand "
-            "alone."
+            f"loss={loss!r}: 'l1' and 'l2' need a network with one output and cannot be combined "
+            "with other terms. Pass one of them alone."
         )
     return {name: float(weight) for name, weight in weights.items() if weight}
 

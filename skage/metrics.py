@@ -53,7 +53,7 @@ def cumulative_score(y_true, y_pred, threshold=5, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If an age is no finite number, or `threshold` is negative.
+        If an age is not a finite number, or `threshold` is negative.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def macro_mean_absolute_error(y_true, y_pred, *, width=1, sample_weight=None):
     Raises
     ------
     ValueError
-        If an age is no finite number, or `width` is not above 0.
+        If an age is not a finite number, or `width` is not above 0.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def epsilon_error(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If an age is no finite number, or a standard deviation is not above 0.
+        If an age is not a finite number, or a standard deviation is not above 0.
 
     Examples
     --------

@@ -122,9 +122,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an age is no finite number, or X and y differ in length.
+            If an age is not a finite number, or X and y differ in length.
         TypeError
-            If `sample_weight` is given and the classifier takes none, or the
+            If `sample_weight` is given and the classifier does not accept it, or the
             binner encodes ages as distributions and the classifier learns labels
             only.
         """
@@ -137,8 +137,8 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         if sample_weight is not None:
             if not (has_fit_parameter(classifier, "sample_weight") or routing_enabled()):
                 raise TypeError(
-                    f"{type(classifier).__name__}.fit takes no sample_weight; leave it out or "
-                    "choose a classifier that does."
+                    f"{type(classifier).__name__}.fit does not accept sample_weight. Leave it "
+                    "out, or choose a classifier that does."
                 )
             check_weights(sample_weight, len(y))
             fit_params["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
@@ -334,7 +334,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the classifier is no VGG16Classifier; use joblib.dump.
+            If the classifier is not a VGG16Classifier; use joblib.dump instead.
         """
         check_is_fitted(self)
         from ._models.skagefile import save  # imports torch, so not before it is needed

@@ -233,8 +233,8 @@ def test_wrong_parameters_are_refused(parameters, message):
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        ([0, 2], "Code 2 at position 1 .* 0 to 1"),
-        ([0.5], "Code 0.5 at position 0"),
+        ([0, 2], "code 2 at position 1 .* 0 to 1"),
+        ([0.5], "code 0.5 at position 0"),
         ([[0.2, 0.2]], "Row 0 .* sums to 0.4"),
         ([[1.5, -0.5]], "least entry is -0.5"),
         ([[0.2, 0.3, 0.5]], r"probabilities \(n, 2\)"),

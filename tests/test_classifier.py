@@ -642,7 +642,7 @@ def test_a_model_of_an_absent_device_predicts_on_the_cpu(faces, fitted):
             "reduces the input of dense layers, but trainable=",
         ),
         ({"n_components": 8, "hidden_layer_sizes": None}, "needs fresh layers"),
-        ({"n_jobs": 0}, "n_jobs=0 has no meaning"),
+        ({"n_jobs": 0}, "n_jobs=0 is not valid"),
     ],
 )
 def test_wrong_parameters_are_refused(faces, labels, options, message):

@@ -405,17 +405,17 @@ def refused(message, path, *args, **options):
 
 def test_what_is_no_model_is_refused(tmp_path):
     refused(r"missing.onnx' does not exist", tmp_path / "missing.onnx")
-    refused(r"does not exist, or is no file", tmp_path)
+    refused(r"does not exist, or is not a file", tmp_path)
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 537651238\n"
     for name in ("a.onnx", "a.pth", "a.caffemodel"):
         refused(rf"{name}' is a Git LFS pointer.*git lfs pull", write(tmp_path / name, pointer))
     refused("has none of the endings .caffemodel, ", write(tmp_path / "dex.h5", b"abc"))
-    refused("is no Caffe model: it has no layer", write(tmp_path / "e.caffemodel", b""))
-    refused("is no Caffe model, or is trunc", write(tmp_path / "h.caffemodel", b"\x89HDF\r\n"))
-    refused("is no ONNX model: it has no graph", write(tmp_path / "e.onnx", b""))
-    refused("is no ONNX model, or is truncated", write(tmp_path / "t.onnx", b"\x00\xff text"))
-    refused("t.pth' is no readable state dict", write(tmp_path / "t.pth", b"text"))
-    refused("e.pt' is no readable state dict", write(tmp_path / "e.pt", b""))
+    refused("is not a Caffe model: it has no layer", write(tmp_path / "e.caffemodel", b""))
+    refused("is not a Caffe model, or is trunc", write(tmp_path / "h.caffemodel", b"\x89HDF\r\n"))
+    refused("is not an ONNX model: it has no graph", write(tmp_path / "e.onnx", b""))
+    refused("is not an ONNX model, or is truncated", write(tmp_path / "t.onnx", b"\x00\xff text"))
+    refused("t.pth' is not a readable state dict", write(tmp_path / "t.pth", b"text"))
+    refused("e.pt' is not a readable state dict", write(tmp_path / "e.pt", b""))
     torch.save(torch.nn.ReLU(), tmp_path / "module.pth")
     refused("save its state_dict", tmp_path / "module.pth")
     torch.save({"features.0.weight": torch.zeros(2, 3, 3, 3)}, tmp_path / "torchvision.pth")
@@ -505,8 +505,8 @@ def test_a_prototxt_must_be_that_of_the_model(tmp_path):
     def proto(message, content, name="age.prototxt"):
         refused(message, path, write(tmp_path / name, content))
 
-    proto(r"age.prototxt' is no Caffe network in text", "layer { name: ")
-    proto(r"age.prototxt' is no Caffe network in text", b"\xff\xfe")
+    proto(r"age.prototxt' is not a Caffe network in text", "layer { name: ")
+    proto(r"age.prototxt' is not a Caffe network in text", b"\xff\xfe")
     proto(r"before any layer, where VGG16 goes on with conv1_1", "name: 'empty'")
     proto(r"kernel of its layer 'conv1_1' is \(5, 5\)", text.replace("size: 3", "size: 5", 1))
     without_end = "\n".join(text.splitlines()[:-2])

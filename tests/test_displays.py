@@ -150,7 +150,7 @@ def test_displays_refuse_what_they_cannot_show(photos, with_crops, fitted):
     search = GridSearchCV(with_crops, {"facecropper__margin": [0]}, cv=2, refit=False)
     with pytest.raises(ValueError, match=r"GridSearchCV keeps no fitted model\. Search with refit"):
         TrainingHistoryDisplay.from_estimator(search.fit(photos[:6], [10.0, 20, 30, 40, 50, 60]))
-    with pytest.raises(ValueError, match=r"VGG16Classifier has no age bins; pass a BinnedAgeReg"):
+    with pytest.raises(ValueError, match=r"VGG16Classifier has no age bins. Pass a BinnedAgeReg"):
         AgeBinsDisplay.from_estimator(fitted.classifier_, [30])
     with pytest.raises(ValueError, match="VGG16Classifier predicts no distribution of age"):
         AgeDistributionDisplay.from_estimator(fitted.classifier_, photos[0])

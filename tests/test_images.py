@@ -523,7 +523,7 @@ def test_any_number_of_threads_gives_the_same(n_jobs):
 
 
 def test_no_threads_at_all_are_refused():
-    with pytest.raises(ValueError, match="n_jobs=0 has no meaning"):
+    with pytest.raises(ValueError, match="n_jobs=0 is not valid"):
         list(map_ahead(str, range(5), 0))
 
 

@@ -90,8 +90,8 @@ def test_a_regressed_age_is_its_distributions_expectation():
         ("mse", "no term 'mse'"),
         ({}, "must be a name, or weights by name"),
         ({"cross_entropy": -1}, "number >= 0"),
-        ({"variance": 0}, "no term of a weight above 0"),
-        ({"l1": 1, "cross_entropy": 1}, "stand alone"),
+        ({"variance": 0}, "must give one term a weight above 0"),
+        ({"l1": 1, "cross_entropy": 1}, "cannot be combined"),
     ],
 )
 def test_wrong_losses_are_refused(loss, message, faces):

@@ -215,7 +215,7 @@ def test_sample_weight_reaches_bins_and_classifier():
 
 def test_sample_weight_is_refused_where_the_classifier_takes_none(tabular):
     X, y = tabular
-    with pytest.raises(TypeError, match=r"KNeighborsClassifier.fit takes no sample_weight"):
+    with pytest.raises(TypeError, match=r"KNeighborsClassifier.fit does not accept sample_weight"):
         BinnedAgeRegressor(KNeighborsClassifier()).fit(X, y, sample_weight=np.ones(len(y)))
 
 

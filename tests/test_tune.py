@@ -1,5 +1,9 @@
 import csv
 import json
+import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -8,9 +12,6 @@ from PIL import Image
 
 import skage
 from skage import BinnedAgeRegressor
-from skage._app.parameters import parse_grid, parse_value
-from skage.augment import Jitter
-from skage.presets import fast
 
 from .test_cli import TINY, run
 
@@ -21,9 +22,9 @@ GRID = ["--grid", "binner.n_bins=3,4", "--grid", "classifier.lr=0.001,0.01"]
 def table(tmp_path, paths, faces):
     with open(tmp_path / "faces.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "age", "name"])
+        writer.writerow(["path", "age", "name", "other"])
         people = [f"p{i // 4}" for i in range(40)]
-        writer.writerows(zip(paths, faces.target, people, strict=True))
+        writer.writerows(zip(paths, faces.target, people, faces.target + 1, strict=True))
     return tmp_path / "faces.csv"
 
 
@@ -49,10 +50,10 @@ def tune(table, *more, grid=GRID):
 def test_it_writes_a_table_and_the_best_model(table, tmp_path, fits):
     result = tune(table)
     assert result.exit_code == 0, result.output
-    assert "4 candidates x 2 folds: 8 fits." in result.output
-    assert "MAE of always predicting the median age on the same folds: " in result.output
+    assert "4 candidates in 2 folds: 8 fits." in result.output
+    assert "Mean absolute error of always predicting the median age: " in result.output
     assert len(fits) == 9
-    found = pd.read_csv(tmp_path / "age.csv")
+    found = pd.read_csv(tmp_path / "age.search.csv")
     assert found["mae"].is_monotonic_increasing
     assert found["rank"].tolist() == [1, 2, 3, 4]
     assert (found["std"] >= 0).all()
@@ -70,24 +71,82 @@ def test_no_fold_parts_a_person(table, fits):
         assert not {people[path] for path in images} & {people[path] for path in outside}
 
 
-def test_a_search_that_was_stopped_goes_on(table, tmp_path, fits, monkeypatch):
+def test_a_search_that_was_stopped_goes_on_to_the_same_table(table, tmp_path, fits):
     expected = tune(table)
-    table_before = pd.read_csv(tmp_path / "age.csv").drop(columns="seconds")
-    journal = tmp_path / "age.fits.jsonl"
+    table_before = pd.read_csv(tmp_path / "age.search.csv").drop(columns="seconds")
+    journal = tmp_path / "age.search.jsonl"
     lines = journal.read_text().splitlines()
     journal.write_text("\n".join([*lines[:5], lines[5][:20]]))  # as if killed while it wrote
     fits.clear()
     result = tune(table)
-    assert "8 fits. 5 of them are in " in result.output
+    assert "8 fits.\n5 of them are in " in result.output
     assert len(fits) == 3 + 1
-    assert pd.read_csv(tmp_path / "age.csv").drop(columns="seconds").equals(table_before)
+    assert pd.read_csv(tmp_path / "age.search.csv").drop(columns="seconds").equals(table_before)
     assert expected.exit_code == result.exit_code == 0
     fits.clear()
     assert tune(table, grid=[*GRID[:2], "--grid", "classifier.lr=0.001,0.01,0.1"]).exit_code == 0
     assert len(fits) == 4 + 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["--set", "classifier.dropout=0.1"],
+        ["--set", "classifier.runtime.precision=float32"],
+        ["--folds", 4],
+        ["--seed", 1],
+        ["--age-column", "other"],
+        ["--crop", "haar", "--on-no-face", "whole"],
+    ],
+)
+def test_fits_with_other_data_or_settings_are_told_of_and_not_used(table, fits, change):
+    assert tune(table, "--table", table.parent / "first.csv").exit_code == 0
+    n_fits = len(fits)
+    result = tune(table, *change)
+    assert result.exit_code == 0, result.output
+    assert len(fits) - n_fits == (16 if "--folds" in change else 8) + 1
+    assert "age.search.jsonl holds 8 fits with other data, parameters, folds" in result.output
     fits.clear()
-    assert tune(table, "--set", "classifier.dropout=0.1").exit_code == 0
+    assert tune(table).exit_code == 0  # which are still there
+    assert len(fits) == 1
+
+
+def test_an_image_that_changed_is_other_data(table, paths, fits):
+    images = [table.parent / f"{i}.png" for i in range(40)]
+    for path, image in zip(paths, images, strict=True):
+        shutil.copy(path, image)
+    frame = pd.read_csv(table).assign(path=[image.name for image in images])
+    frame.to_csv(table, index=False)
+    assert tune(table).exit_code == 0
+    fits.clear()
+    Image.open(paths[1]).save(images[0])
+    assert tune(table).exit_code == 0
     assert len(fits) == 8 + 1
+
+
+def test_a_file_that_is_not_of_a_search_is_left_alone(table, tmp_path, fits):
+    (tmp_path / "age.search.jsonl").write_text("my notes\n")
+    result = tune(table)
+    assert result.exit_code == 1
+    assert "age.search.jsonl, line 1, is not a finished fit. Remove the file, or" in result.output
+    assert (tmp_path / "age.search.jsonl").read_text() == "my notes\n"
+    assert not fits
+
+
+def test_a_search_that_was_killed_goes_on(table, tmp_path, fits):
+    given = [table, "-o", tmp_path / "age.skage", "--cache", tmp_path / "kept", "--folds", 2]
+    command = [sys.executable, "-m", "skage", "tune", *given, *TINY, *GRID]
+    journal = tmp_path / "age.search.jsonl"
+    search = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    with search:
+        while search.poll() is None and not (journal.exists() and journal.read_bytes()):
+            time.sleep(0.005)
+        search.kill()
+    n_done = journal.read_bytes().count(b"\n")
+    assert 1 <= n_done < 8
+    result = tune(table)
+    assert result.exit_code == 0, result.output
+    assert len(fits) == 8 - n_done + 1
 
 
 def test_an_interrupted_search_says_how_to_go_on(table, tmp_path, fits, monkeypatch):
@@ -102,8 +161,8 @@ def test_an_interrupted_search_says_how_to_go_on(table, tmp_path, fits, monkeypa
     result = tune(table)
     assert result.exit_code == 1
     assert "2 of 8 fits are in " in result.output
-    assert "Run the same command again to go on." in result.output
-    assert len((tmp_path / "age.fits.jsonl").read_text().splitlines()) == 2
+    assert "Run the same command again to go on from there." in result.output
+    assert len((tmp_path / "age.search.jsonl").read_text().splitlines()) == 2
 
 
 def test_candidates_that_diverge_come_last(table, tmp_path):
@@ -111,52 +170,20 @@ def test_candidates_that_diverge_come_last(table, tmp_path):
         table, grid=["--grid", "classifier.lr=1e9,0.001", "--set", "classifier.max_epochs=9"]
     )
     assert result.exit_code == 0, result.output
-    found = pd.read_csv(tmp_path / "age.csv")
+    found = pd.read_csv(tmp_path / "age.search.csv")
     assert found["classifier.lr"].tolist() == [0.001, 1e9]
     assert np.isnan(found["mae"][1])
-    rows = [json.loads(line) for line in (tmp_path / "age.fits.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "age.search.jsonl").read_text().splitlines()]
     assert sum(row["mae"] is None for row in rows) == 2
 
 
 def test_two_processes_find_the_same(table, tmp_path):
     first = tune(table)
-    one = pd.read_csv(tmp_path / "age.csv").drop(columns="seconds")
-    (tmp_path / "age.fits.jsonl").unlink()
+    one = pd.read_csv(tmp_path / "age.search.csv").drop(columns="seconds")
+    (tmp_path / "age.search.jsonl").unlink()
     second = tune(table, "--jobs", 2)
     assert first.exit_code == second.exit_code == 0, second.output
-    assert pd.read_csv(tmp_path / "age.csv").drop(columns="seconds").equals(one)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("0.01", 0.01),
-        ("None", None),
-        ("(200, 200)", (200, 200)),
-        ("{'cross_entropy': 1}", {"cross_entropy": 1}),
-        ("adamw", "adamw"),
-        ("'adamw'", "adamw"),
-        ("block5", "block5"),
-        ("my file.pth", "my file.pth"),
-    ],
-)
-def test_values_are_pythons_or_text(text, value):
-    assert parse_value(text) == value
-
-
-def test_a_grid_is_parted_at_its_outer_commas():
-    model = fast()
-    given = [
-        "classifier.hidden_layer_sizes=(512,),(),(200, 200)",
-        "binner.strategy=uniform,balanced",
-    ]
-    grid = parse_grid(model, [*given, "classifier.augment=None,Jitter(n_copies=2, shift=0.2)"])
-    assert grid["classifier__hidden_layer_sizes"] == [(512,), (), (200, 200)]
-    assert grid["binner__strategy"] == ["uniform", "balanced"]
-    none, jitter = grid["classifier__augment"]
-    assert none is None
-    assert isinstance(jitter, Jitter)
-    assert jitter.shift == 0.2
+    assert pd.read_csv(tmp_path / "age.search.csv").drop(columns="seconds").equals(one)
 
 
 def test_ages_are_found_by_a_pattern_in_the_names(tmp_path, paths, faces):

@@ -427,7 +427,7 @@ def map_ahead(
 ) -> Generator[R, None, None]:
     """Map in threads and in order, at most `ahead` results before the consumer."""
     if n_jobs == 0:
-        raise ValueError("n_jobs=0 has no meaning; pass 1 or more, or -1 for all processors.")
+        raise ValueError("n_jobs=0 is not valid. Pass 1 or more, or -1 for all processors.")
     n_threads = -1 if n_jobs is None else n_jobs
     if n_threads < 0:
         n_threads = max(cpu_count() + 1 + n_threads, 1)

@@ -203,4 +203,4 @@ def _plain(value: Any) -> Any:
         return os.fspath(value)
     if value is None or isinstance(value, str | int | float):
         return value
-    raise TypeError(f"{value!r} is no plain value and cannot go into a model file.")
+    raise TypeError(f"{value!r} cannot be stored in a model file: it is not a plain value.")

@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ class VGG:
         backbone, trainable = architecture.backbone, architecture.trainable
         self.known = Weights({}) if weights is None else load_weights(weights, backbone)
         self.features = _convolutions(backbone)
-        self.hidden = _hidden_layers(architecture)
+        self.width, self.hidden = _hidden_layers(architecture, self.features)
         self.starts = _block_starts(self.features)
         self.n_frozen = 0 if trainable == "all" else self.starts.get(trainable, len(self.features))
         # The output layer keeps its dropout, the layer just before it.
@@ -169,9 +169,8 @@ class VGG:
         `bin_values`. With `n_components` the first dense layer takes so many numbers
         an image in place of the frozen layers' activations.
         """
-        width = replace(self.architecture, trainable="output").n_activations
         with torch.device("meta"):
-            dense = nn.Sequential(*self.hidden, nn.Linear(width, n_outputs))
+            dense = nn.Sequential(*self.hidden, nn.Linear(self.width, n_outputs))
         dense = dense[self.n_frozen_hidden :]
         if n_components is not None:
             first = next(name for name, m in dense.named_children() if isinstance(m, nn.Linear))
@@ -287,16 +286,19 @@ def _convolutions(backbone: str) -> nn.Sequential:
     return features.float()  # whatever torch's default is
 
 
-def _hidden_layers(architecture: Architecture) -> nn.Sequential:
-    """The dense layers before the output layer, without values."""
+def _hidden_layers(
+    architecture: Architecture, features: nn.Sequential
+) -> tuple[int, nn.Sequential]:
+    """The dense layers before the output layer, without values, and their last width."""
     sizes, dropout = architecture.hidden_layer_sizes, architecture.dropout
-    width = _N_CHANNELS * architecture.side**2
+    n_channels = [m.out_channels for m in features if isinstance(m, nn.Conv2d)][-1]
+    width = n_channels * architecture.side**2
     layers: list[nn.Module] = []
     with torch.device("meta"):
         for size in _OWN_SIZES if sizes is None else sizes:
             layers += [nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(dropout)]
             width = size
-    return nn.Sequential(*(layers or [nn.Dropout(dropout)])).float()
+    return width, nn.Sequential(*(layers or [nn.Dropout(dropout)])).float()
 
 
 def _block_starts(features: nn.Sequential) -> dict[str, int]:

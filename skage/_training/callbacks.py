@@ -1,4 +1,4 @@
-"""What watches the training: the error in years, divergence, a progress bar."""
+"""Callbacks of the training: error in years, schedule, divergence, progress bar."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Schedule(Callback):
 
 
 class StopIfDiverged(Callback):
-    """Stop at the first epoch whose loss is no number."""
+    """Stop at the first epoch whose loss is NaN or infinite."""
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         last = net.history[-1]
@@ -93,11 +93,11 @@ class StopIfDiverged(Callback):
 
 
 def diverged(net: NeuralNet) -> ValueError:
-    """The error of a training that has left the numbers."""
+    """The error of a training that diverged."""
     last = net.history[-1]
     return ValueError(
-        f"Training diverged: by epoch {last['epoch']} with lr={net.lr:g} the network's output is "
-        f"no number (training loss {last['train_loss']:g}). Lower lr."
+        f"Training diverged at epoch {last['epoch']} with lr={net.lr:g}: the loss is NaN or "
+        f"infinite (training loss {last['train_loss']:g}). Lower lr."
     )
 
 

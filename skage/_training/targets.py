@@ -98,8 +98,8 @@ def check_labels(
     Raises
     ------
     ValueError
-        If the labels are no classes, or ages, values of bins, distributions or weights
-        do not go with them, or all weights are zero.
+        If the labels are not classes; if ages, bin values, distributions or weights do
+        not match them; or if all weights are zero.
     """
     y = column_or_1d(y, warn=True)
     if targets is None:  # codes of bins may be many

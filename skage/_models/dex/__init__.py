@@ -92,8 +92,8 @@ def load_dex(
     subtract none, for which pass ``mean=(0, 0, 0)``. pytorch-DEX also counts the ages
     from 1 rather than from 0.
 
-    A clone of the model cannot be fitted, as the file is no ``weights`` of
-    VGG16Classifier. To train on from it, save it and take the .skage file as that.
+    A clone of the model cannot be fitted, because VGG16Classifier does not accept the
+    file as `weights`. To continue training, save the model and pass the .skage file.
 
     Examples
     --------
@@ -193,8 +193,8 @@ def _read_state_dict(path: str) -> list[Layer]:
         state = read_tensors(path)
     except Exception as error:
         raise ValueError(
-            f"is no readable state dict: {(str(error) or repr(error)).splitlines()[0]} A pickled "
-            "module can run code and is not read: save its state_dict()."
+            f"is not a readable state dict: {(str(error) or repr(error)).splitlines()[0]} A "
+            "pickled module can run code and is not read: save its state_dict()."
         ) from error
     arrays = {name: tensor.detach().float().numpy() for name, tensor in state.items()}
     names = _PYTORCH_DEX
@@ -262,7 +262,7 @@ def _check_mean(mean: Sequence[float]) -> list[float]:
 
 def _check_file(path: str) -> None:
     if not os.path.isfile(path):
-        raise ValueError("does not exist, or is no file.")
+        raise ValueError("does not exist, or is not a file.")
     with open(path, "rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):

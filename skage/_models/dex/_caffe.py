@@ -128,15 +128,15 @@ def read_caffemodel(path: str) -> list[Layer]:
     Raises
     ------
     ValueError
-        If it is no such file, or is damaged; the message goes on after the file's name.
+        If it is not such a file, or is damaged; the message goes on after the file's name.
     """
-    net = parse(path, _NET, "Caffe model")
+    net = parse(path, _NET, "a Caffe model")
     layers = [_layer(layer) for layer in (*net.layer, *net.layers)]
     found = [layer for layer in layers if layer is not None]
     if not any(layer.weight is not None for layer in found):
         raise ValueError(
-            "is no Caffe model: it has no layer with weights. Pass a .caffemodel in Caffe's binary "
-            "format."
+            "is not a Caffe model: it has no layer with weights. Pass a .caffemodel in Caffe's "
+            "binary format."
         )
     return found
 
@@ -147,7 +147,7 @@ def read_prototxt(path: str) -> tuple[list[Layer], tuple[int, ...] | None]:
     Raises
     ------
     ValueError
-        If it is no such file; the message goes on after the file's name.
+        If it is not such a file; the message goes on after the file's name.
     """
     net = _NET()
     try:
@@ -155,7 +155,7 @@ def read_prototxt(path: str) -> tuple[list[Layer], tuple[int, ...] | None]:
             text_format.Parse(file.read(), net, allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"is no Caffe network in text format: {error}. Pass the model's deploy .prototxt."
+            f"is not a Caffe network in text format: {error}. Pass the model's deploy .prototxt."
         ) from error
     shapes = [net.input_dim, *(shape.dim for shape in net.input_shape)]
     shapes += [shape.dim for layer in net.layer for shape in layer.input_param.shape]

@@ -58,12 +58,12 @@ def read_onnx(path: str) -> list[Layer]:
     Raises
     ------
     ValueError
-        If it is no such file, is damaged, or its graph branches; the message goes on
+        If it is not such a file, is damaged, or its graph branches; the message goes on
         after the file's name.
     """
-    graph = parse(path, _MODEL, "ONNX model").graph
+    graph = parse(path, _MODEL, "an ONNX model").graph
     if not graph.node:
-        raise ValueError("is no ONNX model: it has no graph. Pass an .onnx file.")
+        raise ValueError("is not an ONNX model: it has no graph. Pass an .onnx file.")
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     layers = []
     before: bytes | None = None

@@ -65,7 +65,7 @@ def parse(path: str, kind: Any, what: str) -> Any:
         message.ParseFromString(content)
     except DecodeError as error:
         raise ValueError(
-            f"is no {what}, or is truncated or damaged: it ends or breaks off within a field "
+            f"is not {what}, or is truncated or damaged: it ends or breaks off within a field "
             f"({len(content)} bytes). Fetch it anew and compare its size."
         ) from error
     return message
