@@ -97,7 +97,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
     """
     with clear_errors():
         model = recipe.model()
-        faces = read_faces(data, on_error=model.classifier.on_error, **options)
+        faces = read_faces(data, **options)
         check_output(output, [data, *faces.data])
         check_fit(model, faces.target)
         images = cropped(faces.data, crop_side(model), **options)

@@ -38,7 +38,7 @@ def describe_parameters(preset: str, model: Any) -> str:
 def _title(name: str, kind: type) -> list[str]:
     told = _first_sentence(kind.__doc__)
     if name and " " not in name:
-        name = f"{name}, of {kind.__name__}"
+        name = f"{name} ({kind.__name__})"
     return _wrapped(f"{name or kind.__name__}: {told}")
 
 
@@ -69,7 +69,9 @@ def _documented(kind: type) -> dict[str, tuple[str, str]]:
     for entry in re.split(r"\n(?=\w)", text):
         head, _, body = entry.partition("\n")
         name, _, takes = head.partition(" : ")
-        takes = re.sub(r",\s+default=.*", "", takes)
+        takes, _, default = takes.partition(", default=")
+        if default.startswith("None") and "None" not in takes:
+            takes += " or None"
         found[name] = " ".join(takes.split()), _first_sentence(body)
     return found
 

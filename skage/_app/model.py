@@ -85,6 +85,7 @@ def model_options(command: Any) -> Any:
                 raise click.MissingParameter(ctx=context, param=parameter)
         with clear_errors():
             recipe = _recipe(preset, assignments, options)
+            options["on_error"] = recipe.model().classifier.on_error  # --set has the last word
         command(recipe=recipe, **options)
 
     for option in reversed(_OPTIONS):

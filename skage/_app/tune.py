@@ -99,7 +99,7 @@ def tune(
         models = [recipe.model(**candidate) for candidate in candidates]
         table = output.with_suffix(".search.csv") if table is None else table
         journal = Journal(output.with_suffix(".search.jsonl"))
-        faces = read_faces(data, on_error=models[0].classifier.on_error, **options)
+        faces = read_faces(data, **options)
         for file in (output, table, journal.path):
             check_output(file, [data, *faces.data])
         sides = [crop_side(model) for model in models]
