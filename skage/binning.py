@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, softmax
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -108,13 +110,13 @@ class AgeBinner(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        n_bins=10,
+        n_bins: int | ArrayLike = 10,
         *,
-        strategy="balanced",
-        age_range=None,
-        representative="mean",
-        encoding="hard",
-        sigma=3.0,
+        strategy: str = "balanced",
+        age_range: tuple[float, float] | None = None,
+        representative: str = "mean",
+        encoding: str = "hard",
+        sigma: float = 3.0,
     ):
         self.n_bins = n_bins
         self.strategy = strategy
@@ -124,7 +126,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         self.sigma = sigma
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the edges and values of the bins.
 
         Parameters
@@ -172,7 +174,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         self.bin_support_ = self._find_support(ages, codes)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Bin codes of ages.
 
         Parameters
@@ -188,7 +190,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.searchsorted(self.bin_edges_[1:-1], check_ages(X), side="right")
 
-    def encode(self, X, std=None):
+    def encode(self, X: ArrayLike, std: ArrayLike | None = None) -> np.ndarray:
         """The distributions over the bins that stand for ages, as `encoding` says.
 
         Parameters
@@ -240,7 +242,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         with np.errstate(under="ignore"):  # far tails are zero
             return self._distributions(ages, std).astype(np.float32)
 
-    def targets(self, X, std=None):
+    def targets(self, X: ArrayLike, std: ArrayLike | None = None) -> AgeTargets:
         """What a classifier of the bins is to learn of ages; see `AgeTargets`.
 
         Parameters
@@ -259,7 +261,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         is_hard = self.encoding == "hard" and std is None
         return AgeTargets(check_ages(X), self.bin_values_, None if is_hard else self.encode(X, std))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Ages of bin codes, or expected ages of bin probabilities (DEX, equation 4).
 
         Parameters
@@ -279,14 +281,14 @@ class AgeBinner(TransformerMixin, BaseEstimator):
             If a code is out of range, or rows are not distributions over the bins.
         """
         check_is_fitted(self)
-        X = np.asarray(X)
-        if X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1 != self.n_bins_):
-            return self.bin_values_[self._check_codes(X.ravel())]
-        X = self._check_probabilities(X)
-        # Not X @ values: BLAS would round a row by how many stand beside it.
-        return (X * self.bin_values_.astype(X.dtype)).sum(axis=1)
+        given = np.asarray(X)
+        if given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1 != self.n_bins_):
+            return self.bin_values_[self._check_codes(given.ravel())]
+        p = self._check_probabilities(given)
+        # Not p @ values: BLAS would round a row by how many stand beside it.
+        return (p * self.bin_values_.astype(p.dtype)).sum(axis=1)
 
-    def quantile(self, probabilities, level):
+    def quantile(self, probabilities: ArrayLike, level: float) -> np.ndarray:
         """Age below which `level` of each row's probability lies.
 
         How a bin's probability is spread over its ages is in the Notes of this class.
@@ -324,7 +326,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         ages = start[piece] + share * (end[piece] - start[piece])
         return ages.astype(X.dtype)
 
-    def cdf(self, probabilities, ages):
+    def cdf(self, probabilities: ArrayLike, ages: ArrayLike) -> np.ndarray:
         """Probability that the age is at most each of some ages.
 
         Parameters
@@ -347,7 +349,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         below = np.divide(ages - start, width, out=(ages >= start) * 1.0, where=width > 0)
         return (mass @ below.clip(0, 1).T).astype(X.dtype)
 
-    def std(self, probabilities):
+    def std(self, probabilities: ArrayLike) -> np.ndarray:
         """Standard deviation of each row's distribution of age.
 
         It takes in the spread between the bins' values and that within the bins,

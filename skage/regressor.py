@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any, Literal, Self, overload
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
     MetaEstimatorMixin,
@@ -93,13 +97,23 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         "decode": [StrOptions({"mean", "median", "mode"})],
     }
 
-    def __init__(self, classifier=None, binner=None, *, decode="mean"):
+    def __init__(
+        self, classifier: Any = None, binner: AgeBinner | None = None, *, decode: str = "mean"
+    ):
         self.classifier = classifier
         self.binner = binner
         self.decode = decode
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, *, age_std=None, **fit_params):
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        age_std: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Fit the bins and the classifier of bins.
 
         Parameters
@@ -163,7 +177,15 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 setattr(self, name, getattr(classifier, name))
         return self
 
-    def predict(self, X, return_std=False):
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict ages.
 
         Parameters
@@ -185,7 +207,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             return ages
         return ages, self.binner_.std(distribution)
 
-    def predict_dist(self, X):
+    def predict_dist(self, X: Any) -> np.ndarray:
         """Predict the distribution over the bins.
 
         Parameters
@@ -209,7 +231,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         distribution[:, seen] = probabilities
         return distribution
 
-    def predict_interval(self, X, coverage=0.9):
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
         """Predict central intervals from the quantiles of the distribution.
 
         How often they hold the true age is as good as the classifier's
@@ -228,7 +250,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """
         return self.decode_interval(self.predict_dist(X), coverage)
 
-    def decode_dist(self, distribution):
+    def decode_dist(self, distribution: ArrayLike) -> np.ndarray:
         """Ages of distributions over the bins, as `decode` says.
 
         Parameters
@@ -252,7 +274,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         skipped = np.isnan(distribution[:, 0])
         return np.where(skipped, np.nan, ages).astype(distribution.dtype)
 
-    def decode_interval(self, distribution, coverage=0.9):
+    def decode_interval(self, distribution: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Central intervals of distributions over the bins.
 
         Between the bounds lies at least `coverage` of the distribution, and the
@@ -288,7 +310,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """A distribution may begin half a step below an age of 0; no bound does."""
         return np.maximum(ages, 0) if self.binner_.age_range_[0] >= 0 else ages
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Coefficient of determination of the predicted ages, as scikit-learn's regressors.
 
         Images without a prediction, such as those that the classifier skips, are left
@@ -315,12 +337,13 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         --------
         skage.metrics : Scorers in years, which leave out such images too.
         """
+        y = np.asarray(y)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, len(y))
         y, y_pred, sample_weight = predicted_only(y, self.predict(X), sample_weight)
         return r2_score(y, y_pred, sample_weight=sample_weight)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the fitted model to a file that `skage.load` reads.
 
         The file is safetensors with a JSON header: unlike a pickle, it can be
@@ -341,7 +364,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         save(self, path)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, those of the default classifier and binner included.
 
         Parameters
@@ -367,7 +390,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         classifier = VGG16Classifier()
         return classifier.set_fit_request(sample_weight=True) if routing_enabled() else classifier
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Routing of fit parameters to the classifier; see scikit-learn's user guide.
 
         Returns
