@@ -7,6 +7,7 @@ import math
 import os
 import warnings
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -158,7 +159,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         self.feature_cache = feature_cache
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters and X; nothing is learned.
 
         Parameters
@@ -174,7 +175,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         self._finder()
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> list[FaceCrop]:
         """Cut out one face an image.
 
         Parameters
@@ -199,7 +200,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         )
         return [FaceCrop(image, finder, how, i) for i, image in enumerate(images)]
 
-    def detect(self, X, *, on_error="raise", n_jobs=None):
+    def detect(self, X: Any, *, on_error: str = "raise", n_jobs: int | None = None) -> list[Bunch]:
         """Find all faces.
 
         Parameters

@@ -11,6 +11,7 @@ the votes' standard deviations, which metadata routing carries:
 from __future__ import annotations
 
 from functools import wraps
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import make_scorer, mean_absolute_error
@@ -31,7 +32,13 @@ __all__ = [
 ]
 
 
-def cumulative_score(y_true, y_pred, threshold=5, *, sample_weight=None):
+def cumulative_score(
+    y_true: Any,
+    y_pred: Any,
+    threshold: float = 5,
+    *,
+    sample_weight: Any = None,
+) -> float:
     """Share of ages that are predicted to within `threshold` years: CS@threshold.
 
     Defined by Geng, Zhou and Smith-Miles, "Automatic Age Estimation Based on
@@ -67,7 +74,13 @@ def cumulative_score(y_true, y_pred, threshold=5, *, sample_weight=None):
     return float(np.average(np.abs(y_true - y_pred) <= threshold, weights=weight))
 
 
-def macro_mean_absolute_error(y_true, y_pred, *, width=1, sample_weight=None):
+def macro_mean_absolute_error(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    width: float = 1,
+    sample_weight: Any = None,
+) -> float:
     """Mean of the mean absolute errors of each year of age: AMAE.
 
     A rare age counts as much as a frequent one (Baccianella, Esuli and Sebastiani,
@@ -108,7 +121,13 @@ def macro_mean_absolute_error(y_true, y_pred, *, width=1, sample_weight=None):
     return float(np.mean(errors[totals > 0] / totals[totals > 0]))
 
 
-def epsilon_error(y_true, y_pred, y_std, *, sample_weight=None):
+def epsilon_error(
+    y_true: Any,
+    y_pred: Any,
+    y_std: Any,
+    *,
+    sample_weight: Any = None,
+) -> float:
     """Epsilon-error of apparent age, the measure of the ChaLearn LAP challenge.
 
     The mean of ``1 - exp(-(x - mu)^2 / (2 sigma^2))``, mu and sigma being the

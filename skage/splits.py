@@ -8,11 +8,12 @@ protocol on FG-NET; `published_split` is the authors' own where they have one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ._checks import check_ages
@@ -24,42 +25,45 @@ __all__ = ["AgeStratifiedGroupKFold", "published_split"]
 class AgeStratifiedGroupKFold(StratifiedGroupKFold):
     """Folds that share no group and are as alike in age as the groups permit.
 
-    Ages are cut into classes of equal counts, over which scikit-learn's
-    StratifiedGroupKFold spreads the groups.
+        Ages are cut into classes of equal counts, over which scikit-learn's
+        StratifiedGroupKFold spreads the groups.
 
-    Parameters
-    ----------
-    n_splits : int, default=5
-        Number of folds, at most that of the groups.
+        Parameters
+        ----------
+        n_splits : int, default=5
+            Number of folds, at most that of the groups.
 
-    n_bins : int, default=10
-        Number of age classes; 1 for folds that heed no ages. Fewer are made where
-        there are too few distinct ages, or else a class would have fewer samples
-        than there are folds.
+        n_bins : int, default=10
+            Number of age classes; 1 for folds that heed no ages. Fewer are made where
+            there are too few distinct ages, or else a class would have fewer samples
+            than there are folds.
 
-    shuffle : bool, default=False
-        Shuffle the groups first, among those alike in age.
+        shuffle : bool, default=False
+            Shuffle the groups first, among those alike in age.
 
-    random_state : int, RandomState instance or None, default=None
-        An int gives the same folds each time; used if `shuffle` is True.
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same folds each time; used if `shuffle` is True.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skage.splits import AgeStratifiedGroupKFold
-    >>> ages = np.array([8, 9, 30, 31, 9, 9, 32, 30])
-    >>> person = [0, 0, 1, 1, 2, 2, 3, 3]
-    >>> for train, test in AgeStratifiedGroupKFold(2).split(ages, ages, person):
-    ...     print(ages[test])
-    [ 8  9 30 31]
-    [ 9  9 32 30]
+        Examples
+        --------
+        >>> import numpy as np
+    from numpy.typing import ArrayLike
+        >>> from skage.splits import AgeStratifiedGroupKFold
+        >>> ages = np.array([8, 9, 30, 31, 9, 9, 32, 30])
+        >>> person = [0, 0, 1, 1, 2, 2, 3, 3]
+        >>> for train, test in AgeStratifiedGroupKFold(2).split(ages, ages, person):
+        ...     print(ages[test])
+        [ 8  9 30 31]
+        [ 9  9 32 30]
     """
 
     def __init__(self, n_splits=5, *, n_bins=10, shuffle=False, random_state=None):
         super().__init__(n_splits=n_splits, shuffle=shuffle, random_state=random_state)
         self.n_bins = n_bins
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Indices of the training and test samples of each fold.
 
         Parameters

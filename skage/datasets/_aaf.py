@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+from sklearn.utils import Bunch
 
 from ._rows import check_folder, key, named, to_bunch
 
@@ -17,7 +20,7 @@ Ages: whole years in the file names; its page does not say how they were made.
 """
 
 
-def load_aaf(folder):
+def load_aaf(folder: str | os.PathLike) -> Bunch:
     """Load All-Age-Faces from its folder.
 
     Parameters

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from sklearn.utils import Bunch
+
 from ._rows import named, to_bunch
 
 _DESCR = """Asian Face Age Dataset, AFAD (https://afad-dataset.github.io/): more than 160,000
@@ -14,7 +18,7 @@ Ages: whole years, from profiles of a social network.
 """
 
 
-def load_afad(folder):
+def load_afad(folder: str | os.PathLike) -> Bunch:
     """Load AFAD, or AFAD-Lite, from its folder.
 
     Parameters

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from sklearn.utils import Bunch
+
 from ._rows import named, to_bunch
 
 _DESCR = """AgeDB (https://ibug.doc.ic.ac.uk/resources/agedb/): 16,488 photographs of 568
@@ -14,7 +18,7 @@ Ages: accurate to the year, collected by hand.
 """
 
 
-def load_agedb(folder):
+def load_agedb(folder: str | os.PathLike) -> Bunch:
     """Load AgeDB from the folder of its images.
 
     Parameters

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pandas as pd
+from sklearn.utils import Bunch
 
 from .._sklearn import StrOptions, validate_params
 from ._published import read_columns
@@ -39,7 +41,9 @@ Ages: apparent, the mean of people's guesses; their standard deviation is given.
     {"target": [StrOptions({"apparent", "real"})], "cropped": ["boolean"]},
     prefer_skip_nested_validation=True,
 )
-def load_appa_real(folder, *, target="apparent", cropped=False):
+def load_appa_real(
+    folder: str | os.PathLike, *, target: str = "apparent", cropped: bool = False
+) -> Bunch:
     """Load APPA-REAL from its folder.
 
     Parameters
@@ -92,7 +96,7 @@ def load_appa_real(folder, *, target="apparent", cropped=False):
     return to_bunch(Rows(frame, has_std=target == "apparent"), _APPA_DESCR)
 
 
-def load_lap(folder):
+def load_lap(folder: str | os.PathLike) -> Bunch:
     """Load ChaLearn LAP's apparent ages, of 2015 or 2016, from its folder.
 
     Parameters

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
+from sklearn.utils import Bunch
 
 from ._published import read_struct, texts
 from ._rows import add_table, check_folder, find, named, to_bunch
@@ -20,7 +23,7 @@ noisy, and some images show someone else.
 """
 
 
-def load_cacd(folder):
+def load_cacd(folder: str | os.PathLike) -> Bunch:
     """Load CACD2000 from its folder.
 
     Parameters

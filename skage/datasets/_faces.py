@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -16,7 +17,14 @@ _MIN_CANVAS = 192  # pixels; thinner lines than this allows would vanish
 Colour = tuple[int, int, int]
 
 
-def make_faces(n_samples=200, image_size=64, random_state=None, *, scenes=False, return_X_y=False):
+def make_faces(
+    n_samples: int = 200,
+    image_size: int = 64,
+    random_state: Any = None,
+    *,
+    scenes: bool = False,
+    return_X_y: bool = False,
+) -> Any:
     """Draw faces whose proportions, hair, wrinkles and skin follow an age.
 
     Skin tone, face shape, hair colour and cut belong to the person, who is

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from sklearn.utils import Bunch
+
 from ._rows import named, to_bunch
 
 _DESCR = """FG-NET Ageing Database (https://yanweifu.github.io/FG_NET_data/): 1,002 photographs
@@ -14,7 +18,7 @@ Ages: real ages in whole years. Results are reported leaving one person out.
 """
 
 
-def load_fgnet(folder):
+def load_fgnet(folder: str | os.PathLike) -> Bunch:
     """Load FG-NET from the folder of its images.
 
     ``LeaveOneGroupOut`` over its groups is its usual protocol, "leave one person

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import Bunch
 
 from .._sklearn import validate_params
 from ._published import read_columns, read_struct, texts
@@ -42,7 +44,13 @@ Ages: as IMDB-WIKI's, from the date of birth and the year of the photograph.
     {"min_face_score": [Real], "max_second_face_score": [None, Real], "age_range": ["array-like"]},
     prefer_skip_nested_validation=True,
 )
-def load_imdb_wiki(folder, *, min_face_score=1.0, max_second_face_score=None, age_range=(0, 100)):
+def load_imdb_wiki(
+    folder: str | os.PathLike,
+    *,
+    min_face_score: float = 1.0,
+    max_second_face_score: float | None = None,
+    age_range: tuple[float, float] = (0, 100),
+) -> Bunch:
     """Load IMDB-WIKI from the folder of its .mat files, filtered as DEX does.
 
     Parameters
@@ -145,7 +153,7 @@ def _ages(dob: np.ndarray, year: np.ndarray) -> np.ndarray:
 
 
 @validate_params({"cropped": ["boolean"]}, prefer_skip_nested_validation=True)
-def load_imdb_clean(folder, *, cropped=True):
+def load_imdb_clean(folder: str | os.PathLike, *, cropped: bool = True) -> Bunch:
     """Load IMDB-Clean from the folder that holds its CSVs and its images.
 
     Parameters

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from sklearn.utils import Bunch
+
 from ._published import read_columns
 from ._rows import add_table, check_folder, find, named, to_bunch
 
@@ -16,7 +20,7 @@ Ages: whole years, from the dates of birth and of the photograph.
 """
 
 
-def load_morph2(folder):
+def load_morph2(folder: str | os.PathLike) -> Bunch:
     """Load MORPH II from its folder.
 
     Parameters

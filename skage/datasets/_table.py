@@ -9,6 +9,7 @@ from csv import reader
 from pathlib import Path
 
 import pandas as pd
+from sklearn.utils import Bunch
 
 from .._files.paths import resolve_path
 from .._sklearn import StrOptions, validate_params
@@ -27,7 +28,15 @@ _CODE = r"[-+]?(?:0\d|\d{16})"
 
 
 @validate_params({"on_error": [StrOptions({"raise", "skip"})]}, prefer_skip_nested_validation=True)
-def load_table(csv, *, path="path", age="age", group=None, age_std=None, on_error="raise"):
+def load_table(
+    csv: str | os.PathLike,
+    *,
+    path: str = "path",
+    age: str = "age",
+    group: str | None = None,
+    age_std: str | None = None,
+    on_error: str = "raise",
+) -> Bunch:
     """Load images that a CSV lists.
 
     Parameters

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from sklearn.utils import Bunch
+
 from ._rows import named, to_bunch
 
 # A few published names lack a label, or have "jpg" garbled before ".chip.jpg".
@@ -22,7 +26,7 @@ errors against that.
 """
 
 
-def load_utkface(folder):
+def load_utkface(folder: str | os.PathLike) -> Bunch:
     """Load UTKFace from the folder of its images.
 
     Parameters
