@@ -114,17 +114,35 @@ def test_trains_what_is_set(table, tmp_path):
     assert not list((tmp_path / "kept").iterdir())
 
 
-def test_presets_are_where_training_starts_from():
-    for preset in ("fast", "accurate", "dex"):
-        listed = run("train", "--preset", preset, "--help-parameters")
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_parameters_are_listed_without_data(command):
+    for preset in skage.presets.__all__:
+        listed = run(command, "--help-parameters", "--preset", preset)
         assert listed.exit_code == 0, listed.output
         model = getattr(skage.presets, preset)()
-        assert f"classifier.max_epochs = {model.classifier.max_epochs}" in listed.output
-        for name in model.get_params():
-            if name not in ("classifier", "binner"):
-                assert f"  {name.replace('__', '.')} = " in listed.output
-        assert "classifier.runtime.device = 'auto'\n      A torch device, such" in listed.output
-        assert max(map(len, listed.output.splitlines())) < 80
+        assert f"  classifier.max_epochs = {model.classifier.max_epochs}\n" in listed.output
+    listed = run(command, "--set", "classifier.max_epochs=77", "--help-parameters")
+    assert "  classifier.max_epochs = 77\n" in listed.output
+
+
+def test_presets_are_those_of_python():
+    (option,) = (option for option in main.commands["train"].params if option.name == "preset")
+    assert sorted(option.type.choices) == sorted(skage.presets.__all__)
+
+
+def commands(group=main, name="skage"):
+    yield name, group
+    for child in getattr(group, "commands", {}).values():
+        yield from commands(child, f"{name} {child.name}")
+
+
+@pytest.mark.parametrize(("name", "command"), [*commands()])
+def test_every_help_has_examples_and_fits_a_terminal(name, command):
+    told = CliRunner().invoke(command, ["--help"], prog_name=f"python -m {name}").output
+    assert "Examples:\n" in told
+    assert max(map(len, told.splitlines())) <= 80
+    for option in command.params:
+        assert option.param_type_name == "argument" or option.help.endswith((".", "]")), option.name
 
 
 def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
@@ -151,19 +169,34 @@ def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
         (["train", "{gone}", *sets(trainable="top")], "'trainable' parameter of VGG16Classifier"),
         (["train", "{gone}", *sets(dropout="a lot")], "'dropout' parameter of VGG16Classifier"),
         (["train", "{gone}", *sets(augment="Jitter(rotation=999)")], "'rotation' parameter of Jit"),
-        (["train", "{gone}", *sets(augment="Jitter(turn=9)")], "Jitter(turn=9) cannot be made:"),
-        (["train", "{gone}", *sets(augment="open('x')")], "there is no open. Write one of Jitter"),
+        (
+            ["train", "{gone}", *sets(augment="Jitter(turn=9)")],
+            "Jitter(turn=9) cannot be made. Write",
+        ),
+        (["train", "{gone}", *sets(augment="open('x')")], "there is no open. Write one of AgeBin"),
         (["train", "{table}", *TINY, *sets(n_components=99)], "exceeds the number of training"),
         (["train", "{table}", *TINY, *sets(trainable="output")], "leave the fresh hidden_layer"),
         (["train", "{table}", *TINY, *sets(lr=1e9, max_epochs=9)], "Lower lr."),
         (["train", "{table}", *TINY, "--cache", ""], "--cache='' is empty"),
-        (["train", "{notes}", "--age-pattern", "(x"], "pattern='(x' is not a regular expression"),
-        (["train", "{notes}", "--age-pattern", "x"], "pattern='x' has no group named age"),
+        (["train", "{notes}", "--age-pattern", "(x"], "--age-pattern '(x' is not a regular expr"),
+        (["train", "{notes}", "--age-pattern", "x"], "--age-pattern 'x' has no group named age"),
         (["train", "{notes}", "--age-pattern", "(?P<age>x)"], "holds no image whose path matches"),
         (["train", "{notes}", "--loader", "fgnet"], "FG-NET"),
         (["tune", "{table}", "--grid", "binner.bins=3,4"], "Did you mean binner.n_bins?"),
         (["tune", "{table}", "--grid", "classifier.lr=1,fast"], "'lr' parameter of VGG16Class"),
-        (["tune", "{table}", "--grid", "lr=1", "--grid", "lr=2"], "There is no parameter 'lr'"),
+        (["tune", "{table}", "--grid", "lr=1,2"], "There is no parameter 'lr'. Did you mean clas"),
+        (["tune", "{gone}", "--grid", "classifier.lr=1,0"], "'lr' parameter of VGG16Classifier"),
+        (
+            ["tune", "{table}", "--folds", 2, "--grid", "classifier.n_components=9,99"],
+            "n_components=99 exceeds the number of training images (1",
+        ),
+        (["tune", "{table}", "--folds", 2, "--grid", "binner.n_bins=3,many"], "many"),
+        (["tune", "{table}", "--folds", 99, "--grid", "binner.n_bins=3"], "Lower --folds."),
+        (["tune", "{table}"], "Missing option '--grid'."),
+        (["train"], "Missing argument 'DATA'."),
+        (["train", "{notes}", "--loader", "aaf", "--age-pattern", "x"], "exclude each other"),
+        (["train", "{notes}", "--group-column", "person"], "--group-column is a column of a CSV."),
+        (["train", "{table}", "--age-pattern", "(?P<age>.)"], "is not a folder"),
         (["train", "{table}", "-o", "{folder}/none/age.skage"], "cannot be written"),
         (["train", "{bad}"], "line 3: the age 'old' is not a number"),
         (["train", "{short}"], "line 4: there is no path"),

@@ -53,7 +53,7 @@ def test_a_value_object_that_cannot_be_made_is_told_with_what_it_takes(text):
 
 
 def test_nothing_is_called_but_the_constructors_of_values():
-    with pytest.raises(ValueError, match="there is no open. Write one of AgeBinner, Jitter, "):
+    with pytest.raises(ValueError, match=r"there is no open\. Write one of AgeBinner, Jitter, "):
         parse_value("open('x')")
     assert parse_value("os.remove('x')") == "os.remove('x')"
 
@@ -107,7 +107,7 @@ def test_an_unknown_parameter_is_told_with_the_nearest_one(name, suggested):
 
 @pytest.mark.parametrize("assignment", ["xyzzy=1", "classifier=None"])
 def test_what_is_like_no_parameter_is_refused_without_a_suggestion(assignment):
-    with pytest.raises(ValueError, match="There is no parameter '[a-z]+'. --help-parameters"):
+    with pytest.raises(ValueError, match=r"There is no parameter '[a-z]+'\. --help-parameters"):
         recipe(assignment).model()
 
 

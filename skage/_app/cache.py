@@ -18,7 +18,14 @@ from .shell import PathType, clear_errors
 
 @click.group()
 def cache() -> None:
-    """Look at, bound and empty the store that --cache keeps."""
+    """Look at, bound and empty the folder of activations that --cache names.
+
+    \b
+    Examples:
+      python -m skage cache info
+      python -m skage cache limit 50GB
+      python -m skage cache clear --yes
+    """
 
 
 _FOLDER = click.option(
@@ -26,7 +33,7 @@ _FOLDER = click.option(
     "feature_cache",
     type=PathType(),
     default="auto",
-    help='Of the store; "auto" is your cache folder.',
+    help='Folder that keeps activations; "auto" is your cache folder.',
 )
 _YES = click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 
@@ -34,7 +41,13 @@ _YES = click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 @cache.command()
 @_FOLDER
 def info(feature_cache: str) -> None:
-    """Say what the store holds."""
+    """Say what the folder holds, and how much.
+
+    \b
+    Examples:
+      python -m skage cache info
+      python -m skage cache info --folder activations/
+    """
     with _opened_store(feature_cache) as store:
         _echo_size(store)
         for holding in store.holdings():
@@ -49,7 +62,13 @@ def info(feature_cache: str) -> None:
 @_FOLDER
 @_YES
 def clear(feature_cache: str, yes: bool) -> None:
-    """Delete all that the store holds."""
+    """Delete all that the folder holds.
+
+    \b
+    Examples:
+      python -m skage cache clear
+      python -m skage cache clear --folder activations/ --yes
+    """
     with clear_errors():
         from .._files.store import clear_store, store_file
 
@@ -67,7 +86,14 @@ def clear(feature_cache: str, yes: bool) -> None:
 @_FOLDER
 @_YES
 def limit(size: str, feature_cache: str, yes: bool) -> None:
-    """Let the store grow to SIZE, such as 50GB; what was not used for longest goes."""
+    """Let the folder grow to SIZE.
+
+    Of what is more, the activations that were not used for longest are deleted.
+
+    \b
+    Examples:
+      python -m skage cache limit 50GB
+    """
     with clear_errors():
         n_bytes = _bytes(size)
     with _opened_store(feature_cache, make=True) as store:

@@ -46,7 +46,9 @@ def main() -> None:
 @click.option("--seed", "random_state", default=0, help="Random seed of the faces and the network.")
 @progress_option
 def demo(output: Path, random_state: int, progress: bool) -> None:
-    """Train and test on drawn faces, without any download, in a minute or two.
+    """Train and test on drawn faces, without data or downloads.
+
+    It takes a minute or two, and draws what it found into a picture.
 
     \b
     Examples:
