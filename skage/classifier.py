@@ -518,9 +518,9 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         if trained_on is not None and given != trained_on:
             names = {"": "images as they are", None: "images cropped in several ways"}
             warnings.warn(
-                f"The images to predict are not cropped as those of fit were, so that ages may be "
-                f"wrong. Fit: {names.get(trained_on, trained_on)}. Now: "
-                f"{names.get(given, given)}. Crop in the same way.",
+                f"These images are not cropped as the training images were, so ages may be wrong. "
+                f"Fit: {names.get(trained_on, trained_on)}. Now: {names.get(given, given)}. Crop "
+                "them in the same way.",
                 stacklevel=4,
             )
 
@@ -637,27 +637,27 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     def _check_together(self, n_images):
         if self.early_stopping and (not self.validation_fraction or n_images < 2):
             raise ValueError(
-                "early_stopping needs images to watch. Pass a validation_fraction above 0, and at "
+                "early_stopping needs validation images. Pass a validation_fraction above 0, and at "
                 "least 2 images."
             )
         checkpoint = self._get_runtime().checkpoint
         if checkpoint is not None and self.callbacks:
             raise ValueError(
-                "checkpoint does not keep the state of callbacks. Leave out callbacks, or pass "
+                "A checkpoint does not keep the state of callbacks. Leave out callbacks, or pass "
                 "checkpoint=None."
             )
         if checkpoint is not None and not isinstance(self.random_state, Integral):
             raise ValueError(
                 f"checkpoint={checkpoint!r} needs an int as random_state, not "
-                f"{self.random_state!r}: a fit that goes on must begin as the one that was killed."
+                f"{self.random_state!r}: a fit that resumes must begin as the one that was killed."
             )
         ratios = self.lr_ratio.items() if isinstance(self.lr_ratio, dict) else ()
         for block, ratio in ratios:
             good = isinstance(ratio, int | float | np.number) and 0 <= ratio < np.inf
             if block not in BLOCKS or not good:
                 raise ValueError(
-                    f"lr_ratio={self.lr_ratio!r} must give numbers >= 0 for blocks of "
-                    f"{', '.join(BLOCKS)}; {block!r}: {ratio!r} is none."
+                    f"lr_ratio={self.lr_ratio!r} must map blocks to numbers >= 0, and "
+                    f"{block!r}: {ratio!r} does not. The blocks are {', '.join(BLOCKS)}."
                 )
 
     def _architecture(self):

@@ -225,7 +225,7 @@ def test_a_scheduler_of_ones_own_sets_the_learning_rate(faces, labels):
 @pytest.mark.parametrize("ratio", [{"block6": 1}, {"block5": -1}, {"block5": "low"}])
 def test_wrong_learning_rates_of_blocks_are_refused(ratio, faces, labels):
     with pytest.raises(
-        ValueError, match=r"lr_ratio=.* must give numbers >= 0 for blocks of block1"
+        ValueError, match=r"lr_ratio=.* must map blocks to numbers >= 0"
     ):
         tiny_classifier(lr_ratio=ratio).fit(faces.data, labels)
 
@@ -441,7 +441,7 @@ def test_few_images_are_enough(faces):
     for n in (1, 2, 4):
         tiny_classifier().fit(faces.data[:n], np.arange(n)).predict(faces.data)
     tiny_classifier(early_stopping=True).fit(faces.data[:4], [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="early_stopping needs images to watch"):
+    with pytest.raises(ValueError, match="early_stopping needs validation images"):
         tiny_classifier(early_stopping=True).fit(faces.data[:1], [0])
 
 
