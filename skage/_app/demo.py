@@ -76,6 +76,9 @@ def run_demo(picture: str | os.PathLike, random_state: int = 0, verbose: int = 0
         VGG16Classifier(
             weights=None,
             hidden_layer_sizes=(),
+            n_components=None,
+            loss="cross_entropy",
+            lr=1e-3,
             image_size=64,
             dropout=0.0,
             optimizer="adam",
