@@ -32,9 +32,9 @@ def write(root, name, text):
 
 
 def lost(told=""):
-    """The warning that images of the data set are not there."""
+    """The warning that images of the dataset are missing or empty."""
     told = re.escape(told).replace(re.escape(".*"), ".*")
-    return pytest.warns(UserWarning, match=f"^Images that the data set should hold .*{told}")
+    return pytest.warns(UserWarning, match=f"^Images of the dataset are left out.*{told}")
 
 
 def names(faces):
@@ -175,9 +175,9 @@ def test_imdb_wiki_filters_as_the_paper(tmp_path):
     wider = load_imdb_wiki(tmp_path, max_second_face_score=2.5, age_range=(0, 49))
     assert wider.target.tolist() == [49]  # 50 in August
     assert load_imdb_wiki(tmp_path, max_second_face_score=2.5).groups.tolist() == [0, 0]
-    with pytest.raises(ValueError, match=r"No image is left.*face score is below 5"):
+    with pytest.raises(ValueError, match=r"No usable image is left.*face score is below 5"):
         load_imdb_wiki(tmp_path, min_face_score=5)
-    with pytest.raises(ValueError, match=r"age_range must be \(youngest, oldest\)"):
+    with pytest.raises(ValueError, match=r"must be \(youngest, oldest\)"):
         load_imdb_wiki(tmp_path, age_range=(0, 50, 100))
 
 
@@ -233,7 +233,7 @@ def test_imdb_clean(tmp_path):
     for image in images:
         (tmp_path / "data" / "imdb-clean-1024" / image).unlink()
         (tmp_path / "data" / "imdb" / image).unlink()
-    with pytest.raises(ValueError, match="no image that the table of IMDB-Clean names"):
+    with pytest.raises(ValueError, match="no image listed in the table of IMDB-Clean"):
         load_imdb_clean(tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_lap(edition, tmp_path):
     assert [Path(path).parent.name[:2].lower() for path in faces.data] == ["tr", "te"]
     assert faces.dropped == {"file is missing": 1}
     write(tmp_path, "valid_gt.csv", "a.jpg,3\n")
-    with pytest.raises(ValueError, match=r"valid_gt\.csv is not a table of image, mean and stdv"):
+    with pytest.raises(ValueError, match=r"valid_gt\.csv is not a table of ChaLearn LAP"):
         load_lap(tmp_path)
 
 
@@ -476,8 +476,8 @@ def test_load_table(table):
         (
             "30,b,ann.jpg,ann,2,x,1",
             "the path 'b' is in a row of more cells than the header's 6: put quotes around text",
-            "path is in a row of more cells than the header's 6: put quotes around text that holds "
-            "commas",
+            "path is in a row of more cells than the header's 6: put quotes around text that "
+            "contains commas",
         ),
         ("30,b.jpg,ann,?,x,1", r"the age_std '\?' is not a number", "age_std is not a number"),
         ("30,b.jpg,ann,-1,x,1", "the age_std '-1' is negative", "age_std is negative"),
@@ -638,7 +638,7 @@ def test_a_table_of_other_columns_says_which_and_how_to_name_them(tmp_path):
 
 
 def test_a_table_of_birth_years_alone_says_so(table):
-    with pytest.raises(ValueError, match=r"left out were 2 \(age looks like a year of birth"):
+    with pytest.raises(ValueError, match=r"Left out: 2 \(age looks like a year of birth"):
         load_table(table("1980,a.jpg,x", "1999,b.jpg,x"), age="years", on_error="skip")
 
 

@@ -1,10 +1,10 @@
-"""Faces with known ages: drawn ones, and loaders of public data sets.
+"""Drawn faces of known ages, and loaders of public datasets.
 
-A loader reads the folder that a data set's authors distribute; it downloads and
-decodes nothing. It warns of images that the data set should hold but that are missing
-or empty. Names of persons and whatever else is text are taken without the blanks around
-them and in Unicode's composed form, so that neither makes two persons of one; upper
-and lower case are kept apart. It returns a `sklearn.utils.Bunch`:
+A loader reads the folder that a dataset's authors distribute. It neither downloads files
+nor decodes images, and warns about images that should be there but are missing or empty.
+Names of persons and other text are stripped of surrounding whitespace and normalised to
+Unicode's composed form (NFC), so that neither turns one person into two; upper and lower
+case are kept apart. A loader returns a `sklearn.utils.Bunch`:
 
 data : list of str
     Absolute paths of the images.
@@ -12,19 +12,19 @@ target : ndarray of shape (n_samples,), float64
     Ages in years.
 groups : ndarray of shape (n_samples,), int
     Images of one person share a group, and so do identical files. Pass it as
-    ``groups`` to scikit-learn, so that no split parts them.
-frame : pandas.DataFrame of n_samples rows
-    path, age, content (one code for all identical files), and what else the data
-    set tells, such as person, sex, ethnicity, or split ("train", "valid" or
-    "test", as its authors have it; see `skage.splits.published_split`).
+    ``groups`` to scikit-learn, so that no split separates them.
+frame : pandas.DataFrame with n_samples rows
+    The columns path, age, content (one code for all identical files), and whatever else
+    the dataset provides, such as person, sex, ethnicity, or split ("train", "valid" or
+    "test", as its authors define it; see `skage.splits.published_split`).
 conflicts : pandas.DataFrame
-    path, age and content of identical files that carry different ages.
+    The path, age and content of identical files that are labelled with different ages.
 dropped : dict of str to int
-    Reasons, and how many rows each left out.
+    The number of rows left out, by reason.
 DESCR : str
-    Source, citation, licence, how the ages were made, and what was dropped.
+    Source, citation, licence, where the ages come from, and what was dropped.
 
-Where ages come from votes there is also target_std, their standard deviation.
+Where ages are the mean of votes, target_std holds the votes' standard deviation in years.
 """
 
 from ._aaf import load_aaf

@@ -6,7 +6,7 @@ import os
 
 from sklearn.utils import Bunch
 
-from ._rows import named, to_bunch
+from ._rows import read_file_names, to_bunch
 
 _DESCR = """Asian Face Age Dataset, AFAD (https://afad-dataset.github.io/): more than 160,000
 photographs of Asian people, most at ages 15 to 40. AFAD-Lite is a part of it.
@@ -24,21 +24,21 @@ def load_afad(folder: str | os.PathLike) -> Bunch:
     Parameters
     ----------
     folder : path
-        Holds files such as ``15/111/638660-0.jpg``: age 15; 111 for male, 112
+        Contains files such as ``15/111/638660-0.jpg``: age 15; 111 for male, 112
         for female; number 638660.
 
     Returns
     -------
     afad : Bunch
-        As `skage.datasets` describes it. The frame has sex and person: the
-        number before the dash, by which benchmarks tell persons apart.
+        As `skage.datasets` describes it. The frame has sex and person (the number
+        before the dash, which benchmarks take for the person).
 
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so.
+        If the folder does not exist, or no file in it has such a name.
     """
-    rows = named(
+    rows = read_file_names(
         folder,
         r"(?P<age>\d{1,3})/(?P<sex>11[12])/(?P<person>\d+)-\d+\.jpg",
         "[age]/[111 or 112]/[person]-[number].jpg",

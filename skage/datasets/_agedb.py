@@ -1,4 +1,4 @@
-"""AgeDB: well-known people, dated by hand."""
+"""AgeDB: photographs of well-known people, dated by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from sklearn.utils import Bunch
 
-from ._rows import named, to_bunch
+from ._rows import read_file_names, to_bunch
 
 _DESCR = """AgeDB (https://ibug.doc.ic.ac.uk/resources/agedb/): 16,488 photographs of 568
 well-known people at ages 1 to 101.
@@ -24,7 +24,7 @@ def load_agedb(folder: str | os.PathLike) -> Bunch:
     Parameters
     ----------
     folder : path
-        Holds files named ``[number]_[name]_[age]_[sex].jpg``, such as
+        Contains files named ``[number]_[name]_[age]_[sex].jpg``, such as
         ``0_MariaCallas_35_f.jpg``, at any depth.
 
     Returns
@@ -36,9 +36,9 @@ def load_agedb(folder: str | os.PathLike) -> Bunch:
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so.
+        If the folder does not exist, or no file in it has such a name.
     """
-    rows = named(
+    rows = read_file_names(
         folder,
         r"\d+_(?P<person>[^/]+)_(?P<age>\d{1,3})_(?P<sex>[mf])\.jpg",
         "[number]_[name]_[age]_[sex].jpg",

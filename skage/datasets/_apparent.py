@@ -1,4 +1,4 @@
-"""APPA-REAL and ChaLearn LAP: ages that people guess, each with its spread."""
+"""APPA-REAL and ChaLearn LAP: apparent ages, and the standard deviations of the votes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 
 from .._sklearn import StrOptions, validate_params
 from ._published import read_columns
-from ._rows import Rows, check_folder, files, find, key, to_bunch, unlike
+from ._rows import Rows, check_folder, files, find, key, to_bunch, unexpected_folder
 
 _SPLITS = ("train", "valid", "test")
 _APPA_COLUMNS = ("file_name", "num_ratings", "apparent_age_avg", "apparent_age_std", "real_age")
@@ -22,7 +22,7 @@ Citation: Agustsson, Timofte, Escalera, Baro, Guyon and Rothe, "Apparent and rea
 estimation in still images with deep residual regressors on APPA-REAL database",
 FG 2017.
 Licence: see its page.
-Ages: the apparent age is the mean of about 38 people's guesses an image; the real
+Ages: the apparent age is the mean of about 38 people's guesses per image; the real
 age is given too.
 """
 _LAP_DESCR = """ChaLearn Looking at People, apparent age (https://chalearnlap.cvc.uab.cat): the data
@@ -49,29 +49,29 @@ def load_appa_real(
     Parameters
     ----------
     folder : path
-        Holds ``gt_avg_train.csv``, ``gt_avg_valid.csv`` and ``gt_avg_test.csv``,
-        and beside them the images in ``train``, ``valid`` and ``test``.
+        Contains ``gt_avg_train.csv``, ``gt_avg_valid.csv`` and ``gt_avg_test.csv``, and
+        the images in the folders ``train``, ``valid`` and ``test`` beside them.
 
     target : {"apparent", "real"}, default="apparent"
-        The age to predict. "apparent" brings `target_std`.
+        The age to predict. "apparent" also returns `target_std`.
 
     cropped : bool, default=False
-        Take the authors' aligned faces, ``000000.jpg_face.jpg``, rather than the
-        whole images, ``000000.jpg``.
+        Whether to load the authors' aligned faces, ``000000.jpg_face.jpg``, rather than
+        the whole images, ``000000.jpg``.
 
     Returns
     -------
     appa_real : Bunch
-        As `skage.datasets` describes it, and target_std : ndarray of shape
-        (n_samples,), the guesses' standard deviation in years, with apparent
-        ages. The frame has split, apparent_age, apparent_std, real_age and
-        n_votes. Persons are not known.
+        As `skage.datasets` describes it. For apparent ages it also has target_std,
+        ndarray of shape (n_samples,): the standard deviation of the guesses in years.
+        The frame has split, apparent_age, apparent_std, real_age and n_votes. Persons
+        are not known.
 
     Raises
     ------
     ValueError
-        If the folder does not exist, holds none of the CSVs, or one is something
-        else.
+        If the folder does not exist, contains none of the CSVs, or one of them is not
+        what it should be.
     """
     root = check_folder(folder)
     tables = []
@@ -82,7 +82,7 @@ def load_appa_real(
             table["path"] = [str(path.parent / split / f"{n}{ending}") for n in table["file_name"]]
             tables.append(table)
     if not tables:
-        raise unlike(root, "gt_avg_train.csv, as APPA-REAL has it")
+        raise unexpected_folder(root, "gt_avg_train.csv, as APPA-REAL has")
     names = {
         "num_ratings": "n_votes",
         "apparent_age_avg": "apparent_age",
@@ -97,28 +97,30 @@ def load_appa_real(
 
 
 def load_lap(folder: str | os.PathLike) -> Bunch:
-    """Load ChaLearn LAP's apparent ages, of 2015 or 2016, from its folder.
+    """Load the apparent ages of ChaLearn LAP, 2015 or 2016, from its folder.
 
     Parameters
     ----------
     folder : path
-        Holds one table a split, at most two levels down: ``train_gt.csv``,
-        ``valid_gt.csv`` and ``test_gt.csv`` (2016), or ``Train.csv`` and so on
-        (2015), of the columns image, mean and stdv, with or without that header,
-        parted by commas or semicolons. Images may lie anywhere in the folder;
-        those of a split in folders whose names begin as it does (``train_1``).
+        Contains one table for each split, at most two levels down: ``train_gt.csv``,
+        ``valid_gt.csv`` and ``test_gt.csv`` (2016), or ``Train.csv`` and so on (2015).
+        Their columns are image, mean and stdv, separated by commas or semicolons, with
+        or without a header. Images may be anywhere in the folder; where splits share
+        file names, those of a split are in folders that begin with its name
+        (``train_1``).
 
     Returns
     -------
     lap : Bunch
-        As `skage.datasets` describes it, and target_std : ndarray of shape
-        (n_samples,), the guesses' standard deviation in years. The frame has
+        As `skage.datasets` describes it. It also has target_std, ndarray of shape
+        (n_samples,): the standard deviation of the guesses in years. The frame has
         split and age_std. Persons are not known.
 
     Raises
     ------
     ValueError
-        If the folder does not exist, holds no such table, or one is something else.
+        If the folder does not exist, contains no such table, or one of them is not what
+        it should be.
     """
     root = check_folder(folder)
     images: dict[str, list[Path]] = {}
@@ -130,7 +132,7 @@ def load_lap(folder: str | os.PathLike) -> Bunch:
         for path in find(root, rf"{split}(ation)?(_gt)?\.csv")[:1]
     ]
     if not tables:
-        raise unlike(root, "train_gt.csv or Train.csv, as ChaLearn LAP has them")
+        raise unexpected_folder(root, "train_gt.csv or Train.csv, as ChaLearn LAP has")
     return to_bunch(Rows(pd.concat(tables, ignore_index=True), has_std=True), _LAP_DESCR)
 
 
@@ -144,7 +146,8 @@ def _read_votes(table: Path, split: str, root: Path, images: dict[str, list[Path
     lines = [line for line in lines if line[0].lower() != "image"]
     if not lines or any(len(line) != 3 for line in lines):
         raise ValueError(
-            f"{table} is not a table of image, mean and stdv, as ChaLearn LAP has them."
+            f"{table} is not a table of ChaLearn LAP, whose columns are image, mean and stdv. "
+            "Download it again."
         )
     names, mean, std = zip(*lines, strict=True)
 

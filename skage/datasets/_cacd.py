@@ -1,4 +1,4 @@
-"""CACD: celebrities over ten years."""
+"""CACD: photographs of celebrities over ten years."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from ._published import read_struct, texts
-from ._rows import add_table, check_folder, find, named, to_bunch
+from ._rows import add_table, check_folder, find, read_file_names, to_bunch
 
 _COLUMNS = ("identity", "year", "birth", "rank", "lfw")
 _DESCR = """Cross-Age Celebrity Dataset, CACD2000 (https://bcsiriuschen.github.io/CARC/):
@@ -18,8 +18,8 @@ _DESCR = """Cross-Age Celebrity Dataset, CACD2000 (https://bcsiriuschen.github.i
 Citation: Chen, Chen and Hsu, "Cross-Age Reference Coding for Age-Invariant Face
 Recognition and Retrieval", ECCV 2014.
 Licence: see its page; the images belong to their owners.
-Ages: the year a search engine was asked for minus the year of birth, so they are
-noisy, and some images show someone else.
+Ages: the year given to the search engine minus the year of birth, so they are noisy,
+and some images show someone else.
 """
 
 
@@ -29,25 +29,25 @@ def load_cacd(folder: str | os.PathLike) -> Bunch:
     Parameters
     ----------
     folder : path
-        Holds files named ``14_Aaron_Johnson_0001.jpg`` (age, name, number), at any
-        depth. ``celebrity2000_meta.mat`` is read where it lies in the folder or
-        up to two levels down.
+        Contains files such as ``14_Aaron_Johnson_0001.jpg`` (age, name, number), at any
+        depth. ``celebrity2000_meta.mat`` is read if it is in the folder or at most two
+        levels down.
 
     Returns
     -------
     cacd : Bunch
-        As `skage.datasets` describes it. The frame has person (the name); with
-        the .mat file also identity, year (of the photograph), birth (year), rank
-        (among those born in that year), lfw, and split: "valid" for ranks 1 and
-        2, "test" for 3 to 5, "train" for the rest.
+        As `skage.datasets` describes it. The frame has person (the name) and, with the
+        .mat file, identity, year (of the photograph), birth (year), rank (among those
+        born in that year), lfw, and split: "valid" for ranks 1 and 2, "test" for 3 to
+        5, "train" for the rest.
 
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so, or the .mat file
-        is something else.
+        If the folder does not exist, no file in it has such a name, or the .mat file is
+        not what it should be.
     """
-    rows = named(
+    rows = read_file_names(
         folder,
         r"(?P<age>\d{1,3})_(?P<person>[^/]+)_\d{4}\.jpg",
         "[age]_[name]_[number].jpg",

@@ -1,4 +1,4 @@
-"""Drawn faces that age: data that needs no download and shows no real person."""
+"""Drawn faces that age: data without a download, showing no real people."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ def make_faces(
     scenes: bool = False,
     return_X_y: bool = False,
 ) -> Any:
-    """Draw faces whose proportions, hair, wrinkles and skin follow an age.
+    """Draw faces whose proportions, hair, wrinkles and skin depend on age.
 
-    Skin tone, face shape, hair colour and cut belong to the person, who is
-    drawn twice; pose, expression, glasses, background and light change with
-    each picture.
+    Skin tone, face shape, hair colour and haircut belong to the person, who is drawn
+    twice; pose, expression, glasses, background and light differ between pictures.
 
     Parameters
     ----------
@@ -43,25 +42,25 @@ def make_faces(
         An int draws the same faces each time.
 
     scenes : bool, default=False
-        Draw uncropped scenes: one to three faces of several sizes, turned by up
-        to 30 degrees, before clutter.
+        Whether to draw uncropped scenes: one to three faces of different sizes, rotated
+        by up to 30 degrees, in front of clutter.
 
     return_X_y : bool, default=False
-        Return (data, target) rather than a Bunch.
+        Whether to return (data, target) rather than a Bunch.
 
     Returns
     -------
     faces : Bunch
         data : ndarray of shape (n_samples, image_size, image_size, 3), uint8
         target : ndarray of shape (n_samples,), float64
-            Ages in whole years from 0 to 90; in a scene of its largest face.
+            Ages in whole years from 0 to 90; in a scene, the age of the largest face.
         groups : ndarray of shape (n_samples,), int
-            The person; one person's pictures belong on one side of a split.
+            The person. Keep all pictures of a person on one side of a split.
         faces : list of Bunch, with `scenes` only
-            Of each scene its faces, the largest first: boxes (n_faces, 4), left,
-            top, width and height in pixels of the upright face around its
-            centre; angles (n_faces,), degrees by which the scene is to be turned
-            counter-clockwise for the face to stand upright; ages (n_faces,).
+            The faces of each scene, the largest first: boxes (n_faces, 4), the left,
+            top, width and height in pixels of the face once it is rotated upright
+            about its centre; angles (n_faces,), the degrees by which to rotate the
+            scene counter-clockwise so that the face is upright; ages (n_faces,).
         DESCR : str
 
     Examples
@@ -73,7 +72,7 @@ def make_faces(
     """
     if n_samples < 1 or image_size < 16:
         raise ValueError(
-            f"n_samples={n_samples} must be at least 1 and image_size={image_size} at least 16."
+            f"n_samples={n_samples} must be at least 1, and image_size={image_size} at least 16."
         )
     rng = check_random_state(random_state)
     data = np.empty((n_samples, image_size, image_size, 3), dtype=np.uint8)
@@ -99,7 +98,7 @@ def make_faces(
 
 @dataclass
 class _Person:
-    """What stays with a person through life."""
+    """The features of a person that do not change with age."""
 
     skin: Colour
     hair: Colour
@@ -127,7 +126,7 @@ class _Person:
 
 
 class _Portrait:
-    """One drawing of a person at an age; the face spans -1..1 around its centre."""
+    """A drawing of a person at an age; the face spans -1..1 around its centre."""
 
     def __init__(self, person: _Person, age: float, side: int, rng: np.random.RandomState):
         self.person, self.age, self.side, self.rng = person, age, side, rng
@@ -165,8 +164,8 @@ class _Portrait:
         return self.image
 
     def box_in(self, left: float, top: float, angle: float) -> tuple[float, ...]:
-        """Left, top, width and height of the face where the drawing, turned
-        clockwise about its centre, is pasted."""
+        """Left, top, width and height of the face in the image that the drawing is pasted
+        into at (left, top), rotated clockwise about its centre."""
         x, y = (position - self.side / 2 for position in self._at(0, 0))
         sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
         x, y = left + self.side / 2 + x * cos - y * sin, top + self.side / 2 + x * sin + y * cos
@@ -274,7 +273,7 @@ class _Portrait:
 def _photograph(
     drawing: Image.Image, size: int, backdrop: Colour, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Tilt, shift, scale, light and blur, as a camera would see the drawing."""
+    """Tilt, shift, scale, light and blur a drawing, as a camera would."""
     image = Image.new("RGB", drawing.size, backdrop)
     image.paste(drawing, mask=drawing)
     side = image.width
@@ -292,7 +291,7 @@ def _photograph(
 
 
 def _develop(image: Image.Image, rng: np.random.RandomState) -> np.ndarray:
-    """Blur, light from one side, tint and noise."""
+    """Add blur, light from one side, a tint and noise."""
     size = image.width
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.004) * size))
     direction = rng.uniform(0, 2 * math.pi)
@@ -308,7 +307,7 @@ def _develop(image: Image.Image, rng: np.random.RandomState) -> np.ndarray:
 def _scene(
     person: _Person, age: float, size: int, rng: np.random.RandomState
 ) -> tuple[np.ndarray, Bunch]:
-    """A scene with the person, larger than some others that may stand beside."""
+    """Draw a scene of the person, and perhaps of smaller others."""
     side = 2 * size
     image = Image.new("RGB", (side, side), _hsv(rng.uniform(), 0.3, rng.uniform(0.4, 0.9)))
     _clutter(ImageDraw.Draw(image), side, rng)
@@ -336,7 +335,7 @@ def _scene(
 
 
 def _clutter(pen: ImageDraw.ImageDraw, side: int, rng: np.random.RandomState) -> None:
-    """Things that are not faces."""
+    """Draw things that are not faces."""
     for _ in range(rng.randint(6, 14)):
         x, y, w, h = rng.uniform(-0.1, 1, 2).tolist() + rng.uniform(0.05, 0.5, 2).tolist()
         colour = _hsv(rng.uniform(), rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.95))

@@ -1,4 +1,4 @@
-"""FG-NET: few persons, each at many ages."""
+"""FG-NET: photographs of few persons, each at many ages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from sklearn.utils import Bunch
 
-from ._rows import named, to_bunch
+from ._rows import read_file_names, to_bunch
 
 _DESCR = """FG-NET Ageing Database (https://yanweifu.github.io/FG_NET_data/): 1,002 photographs
 of 82 persons at ages 0 to 69, mostly scans from private albums.
@@ -14,21 +14,21 @@ of 82 persons at ages 0 to 69, mostly scans from private albums.
 Citation: Panis, Lanitis, Tsapatsoulis and Cootes, "Overview of research on facial
 ageing using the FG-NET ageing database", IET Biometrics 5(2), 2016.
 Licence: see its page.
-Ages: real ages in whole years. Results are reported leaving one person out.
+Ages: real ages in whole years. The usual protocol leaves one person out.
 """
 
 
 def load_fgnet(folder: str | os.PathLike) -> Bunch:
     """Load FG-NET from the folder of its images.
 
-    ``LeaveOneGroupOut`` over its groups is its usual protocol, "leave one person
-    out".
+    The usual protocol leaves one person out: scikit-learn's ``LeaveOneGroupOut`` with
+    the groups returned here.
 
     Parameters
     ----------
     folder : path
-        Holds files named ``001A02.JPG``: person 1 at age 2; a letter follows
-        where there are several of that age (``010A07a.JPG``). At any depth.
+        Contains files such as ``001A02.JPG``, at any depth: person 1, age 2. A letter
+        follows where there are several of one age (``010A07a.JPG``).
 
     Returns
     -------
@@ -38,9 +38,9 @@ def load_fgnet(folder: str | os.PathLike) -> Bunch:
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so.
+        If the folder does not exist, or no file in it has such a name.
     """
-    rows = named(
+    rows = read_file_names(
         folder,
         r"(?P<person>\d{3})A(?P<age>\d{2})[a-z]?\.(jpe?g|png)",
         "[person]A[age].JPG",

@@ -12,7 +12,7 @@ from sklearn.utils import Bunch
 
 from .._sklearn import validate_params
 from ._published import read_columns, read_struct, texts
-from ._rows import Rows, check_folder, find, locate, to_bunch, unlike
+from ._rows import Rows, check_folder, find, locate, to_bunch, unexpected_folder
 
 _BOX = ["x_min", "y_min", "x_max", "y_max"]
 _FIELDS = (
@@ -27,7 +27,7 @@ Citation: Rothe, Timofte and Van Gool, "Deep expectation of real and apparent ag
 from a single image without facial landmarks", IJCV 2016.
 Licence: for academic research only; the images belong to their owners.
 Ages: from the date of birth and the year of the photograph, taken to be 1 July, so
-they are noisy: years are wrong, stills are older than their films, and the face
+they are noisy: years may be wrong, stills may be older than their films, and the face
 may be another person's.
 """
 _CLEAN_DESCR = """IMDB-Clean (https://github.com/yiminglin-ai/imdb-clean): IMDB-WIKI's IMDb part,
@@ -56,18 +56,17 @@ def load_imdb_wiki(
     Parameters
     ----------
     folder : path
-        Holds ``imdb.mat``, ``wiki.mat`` or both, at most two levels down, each
-        beside its images (``00`` to ``99``): the release of crops or that of
-        whole images.
+        Contains ``imdb.mat``, ``wiki.mat`` or both, at most two levels down, each beside
+        its images (``00`` to ``99``): either the crops or the whole images.
 
     min_face_score : float, default=1.0
-        Of the face detector. Images without a face are always left out. The
-        paper gives no threshold; 1.0 is a convention of later work.
+        Lowest score of the face detector. Images without a face are always left out.
+        The paper does not give a threshold; 1.0 is a convention of later work.
 
     max_second_face_score : float, default=None
-        Score up to which a second face is let pass. The paper leaves out images
-        whose second face is above a threshold but does not give it; None, the
-        convention since, leaves out all with a second face.
+        Highest score of a second face. The paper leaves out images whose second face
+        scores above a threshold, but does not give it. None, the convention of later
+        work, leaves out all images with a second face.
 
     age_range : (int, int), default=(0, 100)
         Youngest and oldest age in years; 0 to 100 are the paper's classes.
@@ -75,16 +74,16 @@ def load_imdb_wiki(
     Returns
     -------
     imdb_wiki : Bunch
-        As `skage.datasets` describes it. The frame has person (the number of the
-        IMDb or Wikipedia page; the two halves do not know each other's), name,
-        sex, year (of the photograph), face_score, second_face_score, and x_min,
-        y_min, x_max, y_max: the face in the whole image, counted from 1.
+        As `skage.datasets` describes it. The frame has person (the number of the IMDb
+        or Wikipedia page, so that one person on both is two), name, sex, year (of the
+        photograph), face_score, second_face_score, and x_min, y_min, x_max, y_max: the
+        face in the whole image, in pixels counted from 1.
 
     Raises
     ------
     ValueError
-        If the folder does not exist, holds neither .mat file, or one is something
-        else.
+        If the folder does not exist, contains neither .mat file, or one of them is not
+        what it should be.
 
     Notes
     -----
@@ -93,11 +92,11 @@ def load_imdb_wiki(
     images at random until ages are spread evenly; this loader does not.
     """
     if np.shape(age_range) != (2,):
-        raise ValueError(f"age_range must be (youngest, oldest), got {age_range!r}.")
+        raise ValueError(f"age_range={age_range!r} must be (youngest, oldest), in years.")
     root = check_folder(folder)
     tables = find(root, r"(imdb|wiki)\.mat")
     if not tables:
-        raise unlike(root, "imdb.mat or wiki.mat, as IMDB-WIKI has them")
+        raise unexpected_folder(root, "imdb.mat or wiki.mat, as IMDB-WIKI has")
     frame = pd.concat([_read_mat(path) for path in tables], ignore_index=True)
     rows = Rows(frame, has_persons=True)
     low, high = age_range
@@ -141,9 +140,11 @@ def _read_mat(path: Path) -> pd.DataFrame:
 
 
 def _ages(dob: np.ndarray, year: np.ndarray) -> np.ndarray:
-    """Age at 1 July of a year, from a birth date in Matlab's count of days: NaN
-    where either is none of the years 1 to 9999."""
-    # In that count year 1 begins with day 367 and year 9999 ends with day 3652424.
+    """Age at 1 July of a year, from a birth date in Matlab's count of days.
+
+    NaN where either is outside the years 1 to 9999.
+    """
+    # In that count, year 1 begins with day 367 and year 9999 ends with day 3652424.
     usable = (dob > 366) & (dob < 3652425) & (year >= 1) & (year <= 9999)
     born, taken = np.where(usable, dob, 367), np.where(usable, year, 1)
     july = (taken.astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[M]") + 6
@@ -159,13 +160,13 @@ def load_imdb_clean(folder: str | os.PathLike, *, cropped: bool = True) -> Bunch
     Parameters
     ----------
     folder : path
-        Holds ``imdb_train_new_1024.csv`` and its fellows ``valid`` and ``test``,
-        and the images in ``imdb-clean-1024``, each at most two levels down, as
-        the authors' scripts leave them in ``csvs`` and ``data``.
+        Contains ``imdb_train_new_1024.csv`` and the same for ``valid`` and ``test``, and
+        the images in ``imdb-clean-1024``, each at most two levels down, as the authors'
+        scripts leave them in ``csvs`` and ``data``.
 
     cropped : bool, default=True
-        Take the crops of ``imdb-clean-1024``; else ``imdb_train_new.csv`` and so
-        on, and IMDB-WIKI's whole images in ``imdb``.
+        Whether to load the crops of ``imdb-clean-1024``. If False, load
+        ``imdb_train_new.csv`` and so on, and IMDB-WIKI's whole images in ``imdb``.
 
     Returns
     -------
@@ -177,8 +178,8 @@ def load_imdb_clean(folder: str | os.PathLike, *, cropped: bool = True) -> Bunch
     Raises
     ------
     ValueError
-        If the folder does not exist, lacks the CSVs or the images, or a CSV is
-        something else.
+        If the folder does not exist, lacks the CSVs or the images, or a CSV is not what
+        it should be.
     """
     root = check_folder(folder)
     suffix, images = ("_1024", "imdb-clean-1024") if cropped else ("", "imdb")
@@ -188,7 +189,7 @@ def load_imdb_clean(folder: str | os.PathLike, *, cropped: bool = True) -> Bunch
         for path in find(root, rf"imdb_{split}_new{suffix}\.csv")[:1]
     ]
     if not tables:
-        raise unlike(root, f"imdb_train_new{suffix}.csv, as IMDB-Clean has it")
+        raise unexpected_folder(root, f"imdb_train_new{suffix}.csv, as IMDB-Clean has")
     frame = pd.concat(tables, ignore_index=True)
     names = frame.pop("filename")
     base = locate(root, names.tolist(), images, "IMDB-Clean")

@@ -7,7 +7,7 @@ import os
 from sklearn.utils import Bunch
 
 from ._published import read_columns
-from ._rows import add_table, check_folder, find, named, to_bunch
+from ._rows import add_table, check_folder, find, read_file_names, to_bunch
 
 _RACE = {"B": "Black", "W": "White", "A": "Asian", "H": "Hispanic", "O": "Other"}
 _DESCR = """MORPH album 2, non-commercial release (University of North Carolina Wilmington):
@@ -26,24 +26,24 @@ def load_morph2(folder: str | os.PathLike) -> Bunch:
     Parameters
     ----------
     folder : path
-        Holds files named ``009055_1M54.JPG`` (person 009055, picture 1, male, age
-        54), at any depth. ``morph_2008_nonCommercial.csv`` is read where it lies
-        in the folder or up to two levels down.
+        Contains files such as ``009055_1M54.JPG`` (person 009055, picture 1, male, age
+        54), at any depth. ``morph_2008_nonCommercial.csv`` is read if it is in the
+        folder or at most two levels down.
 
     Returns
     -------
     morph2 : Bunch
-        As `skage.datasets` describes it. The frame has person, picture and sex;
-        with the CSV also ethnicity ("Black", "White", "Asian", "Hispanic",
-        "Other") and the CSV's other columns: dob, doa, facial_hair, glasses, ...
+        As `skage.datasets` describes it. The frame has person, picture and sex and,
+        with the CSV, ethnicity ("Black", "White", "Asian", "Hispanic", "Other") and the
+        CSV's other columns: dob, doa, facial_hair, glasses, ...
 
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so, or the CSV is
-        something else.
+        If the folder does not exist, no file in it has such a name, or the CSV is not
+        what it should be.
     """
-    rows = named(
+    rows = read_file_names(
         folder,
         r"(?P<person>\d+)_(?P<picture>\d+)(?P<sex>[MF])(?P<age>\d{1,3})\.jpe?g",
         "[person]_[picture][sex][age].JPG",
@@ -58,7 +58,7 @@ def load_morph2(folder: str | os.PathLike) -> Bunch:
             file=table["photo"].str.rsplit("/", n=1).str[-1],
             ethnicity=table["race"].map(_RACE).fillna(table["race"]),
         )
-        # What the names say already.
+        # The file names contain these already.
         known = ["id_num", "picture_num", "gender", "race", "photo"]
         add_table(rows, table.drop(columns=known, errors="ignore"))
     return to_bunch(rows, _DESCR)

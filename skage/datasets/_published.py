@@ -1,4 +1,4 @@
-"""The tables that data sets come with, checked for what they should hold."""
+"""Read the tables that come with datasets, and check that they are complete."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ._rows import key, keys
 
 
 def read_columns(path: Path, needed: Sequence[str], title: str) -> pd.DataFrame:
-    """A CSV that has the `needed` columns, its text by `key`; the first, the image's name,
-    is text always."""
+    """Read a CSV that has the `needed` columns, with its text normalised.
+
+    The first needed column is the image's name and always text.
+    """
     try:
         table = pd.read_csv(path, index_col=False, dtype={needed[0]: str})
-    except ValueError as error:  # pandas' own are of this kind
+    except ValueError as error:  # pandas' errors are subclasses
         raise ValueError(f"{path} is not a table of {title}: {error}") from error
     table = table.rename(columns=key)
     _check(path, needed, table, title)
@@ -29,15 +31,15 @@ def read_columns(path: Path, needed: Sequence[str], title: str) -> pd.DataFrame:
 
 
 def texts(cells: Any) -> list[str]:
-    """The strings in a column of a .mat file by `key`; an empty cell is ""."""
+    """The normalised strings in a column of a .mat file; "" for an empty cell."""
     return [key(cell[0]) if np.size(cell) else "" for cell in np.ravel(cells)]
 
 
 def read_struct(path: Path, name: str, needed: Sequence[str], title: str) -> Any:
-    """The struct of that name in a .mat file, which has the `needed` fields."""
+    """Read a struct with the `needed` fields from a .mat file."""
     try:
         variables = loadmat(path)
-    except Exception as error:  # SciPy raises many kinds, some of them bare
+    except Exception as error:  # SciPy raises many types, some of them plain Exception
         raise ValueError(f"{path} is not a table of {title}: {error}") from error
     _check(path, [name], [found for found in variables if found[:2] != "__"], title)
     struct = np.ravel(variables[name])[:1]
@@ -50,5 +52,5 @@ def _check(path: Path, needed: Iterable[str], found: Iterable[str], title: str) 
     if lacking := [name for name in needed if name not in found]:
         raise ValueError(
             f"{path} is not a table of {title}: it lacks {', '.join(lacking)}; "
-            f"it has {', '.join(map(str, found)) or 'nothing'}."
+            f"it has {', '.join(map(str, found)) or 'nothing'}. Download it again."
         )

@@ -1,4 +1,4 @@
-"""What all loaders share: from the files and tables of a folder to a Bunch."""
+"""The part shared by all loaders: turn the files and tables of a folder into a Bunch."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ _BIRTH_YEARS = 1800, 2100
 
 
 def key(text: Any) -> str:
-    """A name as it is compared: in Unicode's composed form (NFC), without blanks at its
-    ends, and with one plain blank for each run of blanks within. Upper and lower case stay
-    different, as "ann" may be another person than "Ann", and numbers stay as written, as
-    "007" may be another than "7"."""
+    """Normalise a name, so that equal names compare equal.
+
+    It is put into Unicode's composed form (NFC), stripped, and each run of whitespace
+    becomes one space. Case is kept, as "ann" and "Ann" may be two persons, and so are
+    numbers as written, as "007" and "7" may be two.
+    """
     return " ".join(unicodedata.normalize("NFC", str(text)).split())
 
 
 def keys(texts: pd.Series) -> pd.Series:
-    """The text among the values by `key`, and nothing (None) where it is blank."""
+    """Normalise the text among the values; blank text becomes None."""
     return texts.map(lambda value: key(value) or None if isinstance(value, str) else value)
 
 
@@ -44,10 +46,10 @@ def keys(texts: pd.Series) -> pd.Series:
 class Rows:
     """The samples found so far, and how many were left out for which reason.
 
-    `strict` names the table whose bad rows raise rather than are left out; the
-    frame's index then holds its line numbers. `has_persons` tells that the column
-    "person" holds persons, `has_std` that "age_std" belongs to the age. `examples`
-    holds for each reason the first file left out.
+    If `strict` is the name of a table, an unusable row raises instead of being left out,
+    and the index of `frame` holds line numbers of that table. `has_persons` says that
+    the column "person" holds persons, `has_std` that "age_std" is the age's standard
+    deviation. `examples` holds the first file left out for each reason.
     """
 
     frame: pd.DataFrame
@@ -58,7 +60,7 @@ class Rows:
     examples: dict[str, str] = field(default_factory=dict)
 
     def drop(self, bad: Any, reason: str) -> None:
-        """Leave out the rows where `bad`. The reason's first word names the column."""
+        """Leave out the rows where `bad`. The first word of `reason` is the column's name."""
         bad = np.asarray(bad, dtype=bool)
         if not bad.any():
             return
@@ -71,7 +73,7 @@ class Rows:
         self.frame = self.frame[~bad]
 
     def count(self, reason: str, files: Sequence[str]) -> None:
-        """Note files of a table that no row stands for."""
+        """Count files that a table names but that have no row."""
         if len(files):
             self._count(reason, len(files), files[0])
 
@@ -80,13 +82,13 @@ class Rows:
         self.examples.setdefault(reason, example)
 
     def numbers(self, column: str) -> pd.Series:
-        """A column as numbers; rows where it is not a number are dropped."""
+        """Return a column as numbers, dropping rows where it is not a finite number."""
         numbers = pd.to_numeric(self.frame[column], errors="coerce").astype(np.float64)
         self.drop(~np.isfinite(numbers), f"{column} is not a number")
         return numbers[self.frame.index]
 
     def ages(self) -> pd.Series:
-        """The column "age" as numbers; rows where it cannot be an age are dropped."""
+        """Return the column "age" as numbers, dropping rows where it cannot be an age."""
         ages = self.numbers("age")
         are_years = ages.between(*_BIRTH_YEARS)
         self.drop(
@@ -101,13 +103,15 @@ class Rows:
 def check_folder(folder: Any) -> Path:
     root = Path(resolve_path(folder, "folder"))
     if not root.is_dir():
-        raise ValueError(f"{os.fspath(root)!r} is not a folder.")
+        raise ValueError(f"{os.fspath(root)!r} is not a folder. Pass the folder of the images.")
     return root
 
 
 def files(root: Path, depth: int | None = None) -> Iterator[Path]:
-    """All files in a folder and its subfolders (`depth` levels of them), in order.
-    Links to folders are followed, but no folder is entered twice."""
+    """Generate the files in a folder and in `depth` levels of subfolders, sorted.
+
+    Links to folders are followed, but no folder is entered twice.
+    """
     entered = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         subfolders.sort()
@@ -123,13 +127,15 @@ def files(root: Path, depth: int | None = None) -> Iterator[Path]:
 
 
 def find(root: Path, pattern: str) -> list[Path]:
-    """Files named so, at most two levels down."""
+    """The files whose names match a pattern, at most two levels down."""
     return [path for path in files(root, 2) if re.fullmatch(pattern, path.name, re.IGNORECASE)]
 
 
 def locate(root: Path, names: Sequence[str], called: str, title: str) -> Path:
-    """The folder in which a table's relative `names` lie: of those that hold
-    any, one that is `called` so, else the first."""
+    """The folder that a table's relative `names` start from.
+
+    Of the folders that contain any of the files, one with the name `called` is preferred.
+    """
     folders = [root, *(path for path in root.glob("*/") if path.is_dir())]
     folders += [path for folder in folders[1:] for path in folder.glob("*/") if path.is_dir()]
     folders.sort(key=lambda folder: folder.name != called)
@@ -138,39 +144,46 @@ def locate(root: Path, names: Sequence[str], called: str, title: str) -> Path:
         if any((folder / name).is_file() for name in sample):
             return folder
     example = "".join(names[:1])
-    raise unlike(root, f"image that the table of {title} names (for example {called}/{example})")
+    raise unexpected_folder(
+        root, f"image listed in the table of {title} (for example {called}/{example})"
+    )
 
 
-def named(folder: Any, pattern: str, shape: str, title: str, example: str) -> Rows:
-    """Rows of the files whose names, folders included, match: one column for
-    each named group of the pattern, all text (see `key`), and the path."""
+def read_file_names(folder: Any, pattern: str, shape: str, title: str, example: str) -> Rows:
+    """Find the files whose names match, and read their names into columns.
+
+    There is a column of normalised text for each named group of `pattern`, and the path.
+    The pattern is matched against the end of the path, so it may contain folders.
+    """
     root = check_folder(folder)
     compiled = re.compile(f"(?:.*/)?{pattern}", re.IGNORECASE)
     found: list[dict[str, Any]] = []
     n_others = 0
     for path in files(root):
         if match := compiled.fullmatch(path.as_posix()):
-            told = {name: text and key(text) for name, text in match.groupdict().items()}
-            found.append({"path": os.fspath(path), **told})
+            fields = {name: text and key(text) for name, text in match.groupdict().items()}
+            found.append({"path": os.fspath(path), **fields})
         else:
             n_others += has_image_suffix(path)
     if not found:
-        raise unlike(root, f"file named {shape}, as {title} has them (for example {example})")
+        raise unexpected_folder(root, f"file named {shape}, as {title} has (for example {example})")
     name_differs = {f"name is not {shape}": n_others} if n_others else {}
     has_persons = "person" in compiled.groupindex
     return Rows(pd.DataFrame(found), name_differs, has_persons=has_persons)
 
 
-def unlike(root: Path, expected: str) -> ValueError:
-    """That a folder is something else: what it should hold, and what it does."""
+def unexpected_folder(root: Path, expected: str) -> ValueError:
+    """The error for a folder without the files that it should contain."""
     first = [path.relative_to(root).as_posix() for path in islice(files(root), 3)]
-    holds = ", ".join(first) or "no file at all"
-    return ValueError(f"{os.fspath(root)!r} holds no {expected}; it holds {holds}.")
+    contents = ", ".join(first) or "no file at all"
+    return ValueError(f"{os.fspath(root)!r} holds no {expected}; it holds {contents}.")
 
 
 def add_table(rows: Rows, table: pd.DataFrame) -> None:
-    """Add a table's columns by its column "file", the name of an image as `key` gives it; a
-    row of it whose image is not there counts as dropped."""
+    """Join a table to the rows by its column "file", the normalised name of the image.
+
+    A row of the table without an image counts as dropped.
+    """
     frame = rows.frame.assign(file=[key(os.path.basename(path)) for path in rows.frame["path"]])
     rows.count("file is missing", table["file"][~table["file"].isin(frame["file"])].tolist())
     new = ["file", *(column for column in table.columns if column not in frame.columns)]
@@ -179,7 +192,7 @@ def add_table(rows: Rows, table: pd.DataFrame) -> None:
 
 
 def to_bunch(rows: Rows, descr: str) -> Bunch:
-    """Drop what has no age or no content, find identical files, and pack the rest."""
+    """Drop rows without an age or a file, find identical files, and make the Bunch."""
     numbers = {"age": rows.ages()}
     if rows.has_std:
         numbers["age_std"] = rows.numbers("age_std")
@@ -189,11 +202,11 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
     rows.drop(size < 0, "file is missing")
     rows.drop(size[rows.frame.index] == 0, "file is empty")
     if not len(rows.frame):
-        raise ValueError(f"No image is left; left out were {_told(rows.dropped)}.")
+        raise ValueError(f"No usable image is left. Left out: {_summary(rows.dropped)}.")
     _warn_of_lost_files(rows)
 
     content = _contents(rows.frame["path"].tolist(), size[rows.frame.index].to_numpy())
-    # What was dropped since is gone from `numbers` too, which join by index.
+    # `numbers` join by index, so rows dropped since then drop out of them too.
     frame = rows.frame.assign(**numbers, content=content).reset_index(drop=True)
     person = frame["person"] if rows.has_persons else pd.Series(np.nan, frame.index)
     groups = _groups(person, content)
@@ -208,7 +221,7 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
     )
     n_copies = copies["size"][copies["size"] > 1]
     descr += (
-        f"\nLoaded: {len(frame):,} images. Left out: {_told(rows.dropped)}.\n"
+        f"\nLoaded: {len(frame):,} images. Left out: {_summary(rows.dropped)}.\n"
         f"Identical files: {n_copies.sum():,} in {len(n_copies):,} sets; in {n_conflicts:,} of "
         "them the ages differ.\n"
     )
@@ -225,7 +238,7 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
     )
 
 
-def _told(dropped: dict[str, int]) -> str:
+def _summary(dropped: dict[str, int]) -> str:
     return ", ".join(f"{n:,} ({reason})" for reason, n in dropped.items()) or "none"
 
 
@@ -237,14 +250,14 @@ def _warn_of_lost_files(rows: Rows) -> None:
     ]
     if lost:
         warnings.warn(
-            f"Images that the data set should hold are left out: {' and '.join(lost)}. Copy or "
-            "unpack it again if you did not expect that.",
+            f"Images of the dataset are left out: {' and '.join(lost)}. Copy or unpack the dataset "
+            "again if you did not expect this.",
             stacklevel=4,
         )
 
 
 def _size(path: str) -> int:
-    """In bytes, -1 for what is not a file."""
+    """Size in bytes; -1 if the path is not a regular file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -253,8 +266,11 @@ def _size(path: str) -> int:
 
 
 def _contents(paths: Sequence[str], sizes: np.ndarray) -> np.ndarray:
-    """One code for all files of the same bytes. Of files of one size the beginnings
-    are read, and only of those that agree in it the rest."""
+    """Integer codes of the files' contents, equal for identical files.
+
+    Only files of equal size are read: first their beginnings, and where those are equal
+    too, all of them.
+    """
     codes = pd.factorize(sizes)[0]
     for n_bytes in (4096, -1):
         recurs = np.bincount(codes)[codes] > 1
@@ -272,7 +288,10 @@ def _digest(path: str, n_bytes: int) -> str:
 
 
 def _groups(person: pd.Series, content: np.ndarray) -> np.ndarray:
-    """Codes of what same person or same content connects; a missing person is alone."""
+    """Group codes: rows with the same person or the same content share a group.
+
+    A missing person is taken for a person of its own.
+    """
     codes = pd.factorize(person)[0]
     unknown = codes < 0
     codes[unknown] = codes.max() + 1 + np.arange(unknown.sum())

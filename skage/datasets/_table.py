@@ -1,4 +1,4 @@
-"""One's own images, in a CSV."""
+"""The user's own images, listed in a CSV."""
 
 from __future__ import annotations
 
@@ -37,51 +37,50 @@ def load_table(
     age_std: str | None = None,
     on_error: str = "raise",
 ) -> Bunch:
-    """Load images that a CSV lists.
+    """Load the images listed in a CSV.
 
     Parameters
     ----------
     csv : path
-        A CSV in UTF-8 with a header, separated by commas, semicolons or tabs; by
-        which of them, its header tells. With semicolons, ages may have decimal commas.
+        A CSV in UTF-8 with a header. The delimiter (comma, semicolon or tab) is detected
+        from the header. With semicolons, ages may have decimal commas.
 
     path : str, default="path"
-        The column of the images' paths, relative to the CSV's folder. Blanks around
-        a path are left out, and accents may be encoded in either way, if it is then
-        the name of a file.
+        Column of the images' paths, relative to the CSV's folder. If there is no such
+        file, the path is also tried without the whitespace around it and in Unicode's
+        other form of accents.
 
     age : str, default="age"
-        The column of ages in years, from 0 to 120.
+        Column of the ages in years, from 0 to 120.
 
     group : str, default=None
-        The column of the person; rows where it is empty are persons of their own.
-        None: only identical
-        files share a group. Names are text: blanks around them do not count, nor
-        how accents are encoded, but upper and lower case do, and "7", "7.0" and
-        "007" are three persons.
+        Column of the person; a row where it is empty is a person of its own. If None,
+        only identical files share a group. Names are compared as text, without regard
+        to surrounding whitespace or to how accents are encoded; upper and lower case
+        differ, and "7", "7.0" and "007" are three persons.
 
     age_std : str, default=None
-        The column of the ages' standard deviations in years, for apparent ages.
+        Column of the standard deviations of apparent ages, in years.
 
     on_error : {"raise", "skip"}, default="raise"
-        What a row does whose path, age, age_std or file is missing or unusable:
-        raise, or be left out and counted in `dropped`.
+        How to handle a row whose path, age, age_std or file is missing or unusable:
+        raise an error, or leave it out and count it in `dropped`.
 
     Returns
     -------
     table : Bunch
-        As `skage.datasets` describes it, and target_std : ndarray of shape
-        (n_samples,) if `age_std` is given. The frame has all columns of the CSV,
-        with the blanks around text left out; path, age, content and, if they are
-        given, person and age_std replace any of those names.
+        As `skage.datasets` describes it. If `age_std` is given it also has target_std,
+        ndarray of shape (n_samples,), in years. The frame has all columns of the CSV,
+        their text stripped of surrounding whitespace; path, age, content and, if given,
+        person and age_std replace columns of these names.
 
     Raises
     ------
     ValueError
-        If a column is missing or stands twice, a row is bad (the message names its
+        If a column is missing or occurs twice, a row is unusable (the message names its
         line and value), or no row is left.
     FileNotFoundError
-        If there is no such CSV.
+        If the CSV does not exist.
     """
     file = Path(resolve_path(csv, "csv"))
     named = {"path": path, "age": age, "person": group, "age_std": age_std}
@@ -89,7 +88,9 @@ def load_table(
     try:
         rows = read_rows(file, wanted, on_error)
     except (UnicodeDecodeError, CSVError) as error:
-        raise ValueError(f"{file} is not a CSV in UTF-8: {error}.") from error
+        raise ValueError(
+            f"{file} is not a CSV in UTF-8: {error}. Save it as CSV with UTF-8 encoding."
+        ) from error
     others = [column for column in rows.frame if column not in wanted]
     rows.frame = rows.frame.assign(**{c: _numbers(rows.frame[c]) for c in others})
     if group is not None:
@@ -100,8 +101,11 @@ def load_table(
 
 
 def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Rows:
-    """The rows of a CSV as text, indexed by line, with checked columns as `wanted`
-    names them; the paths are joined to the CSV's folder."""
+    """Read the rows of a CSV as text, indexed by line number.
+
+    `wanted` maps the names path, age, person and age_std to the CSV's columns; those
+    columns are checked, and paths are joined to the CSV's folder.
+    """
     wanted = {name: key(column) for name, column in wanted.items()}
     with open(file, newline="", encoding="utf-8-sig") as opened:
         first_line = next((line for line in opened if line.strip()), "")
@@ -110,12 +114,12 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
         cells = reader(opened, delimiter=delimiter)
         header = [key(column) for column in next((row for row in cells if row), [])]
         if twice := [column for column in header if column and header.count(column) > 1]:
-            raise ValueError(f"{file} has two columns named {twice[0]!r}.")
+            raise ValueError(f"{file} has two columns named {twice[0]!r}. Rename one of them.")
         if lacking := {name: column for name, column in wanted.items() if column not in header}:
-            raise ValueError(_not_these_columns(file, lacking, header, delimiter))
+            raise ValueError(_missing_columns(file, lacking, header, delimiter))
         found = [(cells.line_num, row) for row in cells if row]
     if not found:
-        raise ValueError(f"{file} has a header but no rows.")
+        raise ValueError(f"{file} has a header but no rows. Add a row for each image.")
     n_columns = len(header)
     frame = pd.DataFrame(
         [row[:n_columns] + [""] * (n_columns - len(row)) for _, row in found],
@@ -124,7 +128,7 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
         dtype=object,
     )
     columns = {name: frame[column] for name, column in wanted.items()}
-    if delimiter == ";":  # spreadsheets write so where the comma is the decimal point
+    if delimiter == ";":  # spreadsheets write this where the decimal point is a comma
         for name in columns.keys() & {"age", "age_std"}:
             columns[name] = columns[name].str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
     rows = Rows(frame.assign(**columns), strict=str(file) if on_error == "raise" else None)
@@ -132,7 +136,7 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
     rows.drop(
         too_long,
         f"path is in a row of more cells than the header's {n_columns}: put quotes around text "
-        f"that holds {_DELIMITERS[delimiter]}",
+        f"that contains {_DELIMITERS[delimiter]}",
     )
     rows.drop(rows.frame["path"].str.strip() == "", "path is missing")
     if "age" in wanted:
@@ -143,7 +147,7 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
 
 
 def _delimiter(first_line: str, wanted: set[str]) -> str:
-    """What parts the header into most of the wanted columns, or else into most columns."""
+    """The delimiter that gives most of the wanted columns, or else most columns."""
 
     def n_columns(delimiter: str) -> tuple[int, int]:
         columns = next(reader([first_line], delimiter=delimiter), [])
@@ -152,9 +156,7 @@ def _delimiter(first_line: str, wanted: set[str]) -> str:
     return max(_DELIMITERS, key=n_columns)
 
 
-def _not_these_columns(
-    file: Path, lacking: dict[str, str], header: list[str], delimiter: str
-) -> str:
+def _missing_columns(file: Path, lacking: dict[str, str], header: list[str], delimiter: str) -> str:
     has = ", ".join(map(repr, header)) or "none"
     if len(header) > 1:
         has += f", separated by {_DELIMITERS[delimiter]}"
@@ -167,7 +169,7 @@ def _not_these_columns(
 
 
 def _on_disk(folder: Path, name: str) -> str:
-    """The path of a file that a table names, as it is or as it was most likely meant."""
+    """The path of a file named in a table, as written or as most likely meant."""
     meant = name.strip()
     forms = (unicodedata.normalize(form, meant) for form in ("NFC", "NFD"))
     for candidate in (name, meant, *forms, os.path.expanduser(meant)):
@@ -178,7 +180,10 @@ def _on_disk(folder: Path, name: str) -> str:
 
 
 def _numbers(texts: pd.Series) -> pd.Series:
-    """As numbers if all are, else as they are, as codes are; empty is missing."""
+    """Convert a column to numbers if all of it is numeric and no cell looks like a code.
+
+    Empty cells become missing values.
+    """
     texts = keys(texts)
     numbers = pd.to_numeric(texts, errors="coerce")
     are = texts.isna() | (numbers.notna() & ~texts.fillna("").str.match(_CODE))

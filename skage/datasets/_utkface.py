@@ -6,7 +6,7 @@ import os
 
 from sklearn.utils import Bunch
 
-from ._rows import named, to_bunch
+from ._rows import read_file_names, to_bunch
 
 # A few published names lack a label, or have "jpg" garbled before ".chip.jpg".
 _PATTERN = (
@@ -21,8 +21,8 @@ ages 0 to 116 with sex and ethnicity.
 Citation: Zhang, Song and Qi, "Age Progression/Regression by Conditional
 Adversarial Autoencoder", CVPR 2017.
 Licence: for non-commercial research only; the images belong to their owners.
-Ages: estimated by a DEX model and then checked by people, so errors on them are
-errors against that.
+Ages: estimated by a DEX model and then checked by people, so an error on them is an
+error against these estimates.
 """
 
 
@@ -32,24 +32,24 @@ def load_utkface(folder: str | os.PathLike) -> Bunch:
     Parameters
     ----------
     folder : path
-        Holds files named ``[age]_[sex]_[ethnicity]_[date].jpg`` (aligned crops
-        end in ``.jpg.chip.jpg``), at any depth. Give crops or whole images: a
-        crop and its original are not known to be the same.
+        Contains files named ``[age]_[sex]_[ethnicity]_[date].jpg`` (aligned crops end in
+        ``.jpg.chip.jpg``), at any depth. Pass either the crops or the whole images: a
+        crop and its original would count as two images.
 
     Returns
     -------
     utkface : Bunch
         As `skage.datasets` describes it. The frame has sex ("male", "female")
-        and ethnicity ("White", "Black", "Asian", "Indian", "Other"), both
-        missing where the name lacks one of them, as the name then leaves open
-        which. Persons are not known.
+        and ethnicity ("White", "Black", "Asian", "Indian", "Other"). Where a name lacks
+        one of them, both are missing, as the name does not tell which one it lacks.
+        Persons are not known.
 
     Raises
     ------
     ValueError
-        If the folder does not exist, or holds no file named so.
+        If the folder does not exist, or no file in it has such a name.
     """
-    rows = named(
+    rows = read_file_names(
         folder,
         _PATTERN,
         "[age]_[sex]_[ethnicity]_[date].jpg",
