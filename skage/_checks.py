@@ -1,4 +1,4 @@
-"""What counts as a list of ages, and of weights."""
+"""Validation of ages and sample weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ OLDEST = 120  # years; no one has been photographed much older
 
 
 def check_ages(ages: Any, name: str = "y") -> np.ndarray:
-    """Ages as finite float64 (n,).
+    """Return ages as a float64 array of shape (n,), after checking that they are finite.
 
     Raises
     ------
     ValueError
-        If they are of another shape, are not numbers, or are NaN or infinite; the message
+        If they have another shape, are not numbers, or are NaN or infinite. The message
         names the first such value and its position.
     """
     array = np.asarray(ages)
@@ -26,13 +26,11 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
         array = array[:, 0]
     if array.ndim != 1:
         raise ValueError(
-            f"{name} holds ages, shape (n_samples,) or (n_samples, 1); got shape {array.shape}. "
-            "Reshape your data."
+            f"{name} must hold ages in an array of shape (n_samples,) or (n_samples, 1); got shape "
+            f"{array.shape}. Reshape your data."
         )
     if len(array) == 0:
-        raise ValueError(
-            f"{name} holds 0 ages; at least one is needed (a minimum of 1 is required)."
-        )
+        raise ValueError(f"{name} holds 0 ages, while a minimum of 1 is required.")
     if array.dtype.kind not in "fiub":
         for position, value in enumerate(array.tolist()):
             if not isinstance(value, Real):
@@ -53,14 +51,16 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
 
 
 def check_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
-    """Weights as float64 (n_samples,), the greatest of them 1; None weighs all alike.
+    """Return weights as a float64 array of shape (n_samples,), scaled to a maximum of 1.
 
-    Only their proportions count, which sums of very small or large numbers would lose.
+    Only their proportions matter, and those would be lost in sums of very small or very
+    large numbers. None gives equal weights.
 
     Raises
     ------
     ValueError
-        If one is negative, NaN or infinite, all are zero, or they are not `n_samples`.
+        If a weight is negative, NaN or infinite, all are zero, or their number is not
+        `n_samples`.
     """
     given = np.asarray(sample_weight)
     if given.dtype.kind in "fiub" and given.size and not given.any():

@@ -1,4 +1,4 @@
-"""What this process remembers, its locks, and what becomes of both in a forked process."""
+"""In-memory caches and locks of this process, and their state after a fork."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Lock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        _of_process.append(self)
+        _process_state.append(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -31,13 +31,13 @@ class Lock:
 
 
 class Memory(Generic[K, V]):
-    """A bounded mapping for all threads; what was not used for longest goes first.
+    """A thread-safe mapping that evicts the least recently used entries.
 
     Parameters
     ----------
     max_entries : int
     close : callable, default=None
-        Called with each value that goes.
+        Called with each value that is evicted.
     """
 
     def __init__(self, max_entries: int, close: Callable[[V], None] | None = None):
@@ -45,20 +45,20 @@ class Memory(Generic[K, V]):
         self._entries: OrderedDict[K, V] = OrderedDict()
         self._inherited: list[V] = []
         self._lock = threading.RLock()
-        _of_process.append(self)
+        _process_state.append(self)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """The value of a key, or None."""
+        """Return the value of a key, or None."""
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
             return self._entries.get(key)
 
     def put(self, key: K, value: V) -> V:
-        """Remember a value, and return it."""
+        """Store a value, and return it."""
         with self._lock:
             self._entries[key] = value
             self._entries.move_to_end(key)
@@ -67,19 +67,19 @@ class Memory(Generic[K, V]):
             return value
 
     def get_or_make(self, key: K, make: Callable[[], V]) -> V:
-        """The value of a key; of several threads one makes it, if it is not there."""
+        """Return the value of a key; if it is missing, exactly one thread makes it."""
         with self._lock:
             found = self.get(key)
             return self.put(key, make()) if found is None else found
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         with self._lock:
             while self._entries:
                 self._drop(self._entries.popitem()[1])
 
     def after_fork(self) -> None:
-        """Forget everything: files and connections are the parent's, and must not be closed."""
+        """Remove all entries without closing them: files and connections are the parent's."""
         if self.close is not None:
             self._inherited += self._entries.values()
         self._entries, self._lock = OrderedDict(), threading.RLock()
@@ -89,42 +89,42 @@ class Memory(Generic[K, V]):
             self.close(value)
 
 
-_of_process: list[Lock | Memory] = []
+_process_state: list[Lock | Memory] = []
 _at_fork: list[Callable[[], None]] = []
 
-#: torch's random generators and its number of threads are the process's: fits in
-#: threads take turns, and each gives what it gives alone.
+#: torch's random generators and its number of threads belong to the process, so fits in
+#: threads take turns, and each gives the same result as it would alone.
 fit_lock = Lock()
-#: Pillow decodes a lazily opened image and parses its EXIF on first use; the same
-#: object may stand twice in X and so be met by two threads.
+#: Pillow decodes a lazily opened image and parses its EXIF on first use. The same object
+#: may occur twice in X, and so be used by two threads.
 pillow_lock = Lock()
 
-#: Digests of files by path, with what tells whether the file is still the same.
+#: Digests of files by path, with a stamp to detect that a file has changed.
 digests: Memory[str, Any] = Memory(100_000)
-#: Faces by detector, angles and digest of the image, some 250 bytes each.
+#: Faces by detector, angles and digest of the image, about 250 bytes each.
 faces: Memory[Any, bytes] = Memory(250_000)
-#: What stands for a detector that is a callable in the keys of `faces`.
+#: A unique object for each detector that is a callable, used in the keys of `faces`.
 detectors: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
 #: Conversions to sRGB by colour profile.
 profiles: Memory[Any, Any] = Memory(16)
-#: Weights files by path, size and time.
+#: Weight files by path, size and time of change.
 weights: Memory[Any, Any] = Memory(2)
 #: Shape and dtype of activations by frozen network.
 layouts: Memory[bytes, Any] = Memory(64)
-#: Pools of activations by folder and frozen network; two may take turns in a process.
+#: Pools of activations by folder and frozen network; two, as a process may alternate.
 pools: Memory[Any, Any] = Memory(2)
-#: Compressions of activations: a search meets one a fold.
+#: Compressions of activations; a search needs one for each fold.
 projections: Memory[bytes, Any] = Memory(8)
 #: Open stores by folder.
 stores: Memory[str, Any] = Memory(8, close=lambda store: store.close())
-#: What was warned of already.
+#: Causes of warnings that were issued already.
 warned: Memory[str, bool] = Memory(1000)
-#: What each thread needs for itself: OpenCV's detectors.
-of_thread = threading.local()
+#: OpenCV's detectors, which each thread needs for itself.
+thread_local = threading.local()
 
 
 def first_time(cause: str) -> bool:
-    """Whether this cause of a warning has not been met in this process."""
+    """Return whether this is the first warning for a cause in this process."""
     if warned.get(cause) is not None:
         return False
     warned.put(cause, True)
@@ -132,29 +132,30 @@ def first_time(cause: str) -> bool:
 
 
 def at_fork(function: Callable[[], None]) -> None:
-    """Call a function in each process that is forked from this one."""
+    """Register a function to be called in each process forked from this one."""
     _at_fork.append(function)
 
 
 def clear_memory() -> None:
-    """Free what skage keeps in this process between calls.
+    """Free the memory that skage keeps in this process between calls.
 
-    These are activations, their compressions, weights, faces found, digests of files
-    and open stores. Nothing on disk is deleted; what is needed again is made again.
+    It holds activations and their compressions, weights, detected faces, digests of
+    files and open feature caches. Nothing on disk is deleted, and whatever is needed
+    again is computed again.
 
     Examples
     --------
     >>> import skage
     >>> skage.clear_memory()
     """
-    for memory in _of_process:
+    for memory in _process_state:
         if isinstance(memory, Memory):
             memory.clear()
     detectors.clear()
 
 
 def _after_fork() -> None:
-    for thing in _of_process:
+    for thing in _process_state:
         thing.after_fork()
     for function in _at_fork:
         function()

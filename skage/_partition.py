@@ -1,4 +1,4 @@
-"""Cut counts into runs as equal as ties permit."""
+"""Partition counts into runs whose totals are as equal as ties permit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ import numpy as np
 
 
 def balanced_cuts(counts: np.ndarray, n_bins: int) -> np.ndarray:
-    """Where to cut `counts` into runs with the least sum of squared totals.
+    """Partition `counts` into runs with the smallest sum of squared totals.
 
-    Returns the first index of every run but the first, shape (n_bins - 1,).
+    Parameters
+    ----------
+    counts : ndarray of shape (n,)
+        Counts or sums of weights, at least `n_bins` of them.
+    n_bins : int
+
+    Returns
+    -------
+    cuts : ndarray of shape (n_bins - 1,), int64
+        First index of every run but the first.
     """
     cumulative = np.concatenate([[0], np.cumsum(counts)])
-    # Ties seldom stand in the way of continuous ages: the plain quantile cut,
-    # where its totals differ by one at most, cannot be improved on.
+    # Continuous ages are rarely tied: the plain quantile cut is optimal wherever its
+    # totals differ by at most one.
     targets = np.round(cumulative[-1] * np.arange(1, n_bins) / n_bins)
     cuts = np.searchsorted(cumulative, targets)
     totals = np.diff(cumulative[np.concatenate([[0], cuts, [len(counts)]])])
@@ -25,8 +34,8 @@ def balanced_cuts(counts: np.ndarray, n_bins: int) -> np.ndarray:
     best = [value * value for value in c]  # one run over the first j counts
     came_from = np.zeros((n_bins, len(c)), dtype=np.int32)
     for run in range(1, n_bins):
-        # best'[j] = c[j]^2 + min over i < j of (best[i] + c[i]^2 - 2 c[i] c[j]): the
-        # minimum of lines in c[j], whose slopes fall and whose queries rise.
+        # best'[j] = c[j]^2 + min over i < j of (best[i] + c[i]^2 - 2 c[i] c[j]). This is a
+        # minimum of lines at c[j]; slopes decrease and queries increase (convex hull trick).
         lines: deque[tuple[int, float, float]] = deque()
         after = [float("inf")] * len(c)
         for j in range(run + 1, len(c)):
@@ -48,7 +57,7 @@ def _at(line: tuple[int, float, float], x: float) -> float:
 
 
 def _add_line(lines: deque[tuple[int, float, float]], new: tuple[int, float, float]) -> None:
-    """Append a line to a lower envelope, dropping those it makes useless."""
+    """Append a line to a lower envelope, dropping lines that it makes redundant."""
     while len(lines) > 1:
         (_, m1, b1), (_, m2, b2) = lines[-2], lines[-1]
         if (new[2] - b1) * (m1 - m2) > (b2 - b1) * (m1 - new[1]):

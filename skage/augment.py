@@ -1,4 +1,4 @@
-"""Other views of images: jittered copies, mirror images, their middle; known by their source."""
+"""Augmentation: jittered copies, mirror images and centre crops, made when they are read."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ __all__ = ["Jitter"]
 
 
 class Jitter(BaseEstimator):
-    """Copies of an image, turned, shifted, scaled and mirrored at random (DEX).
+    """Make randomly rotated, shifted, scaled and mirrored copies of images (DEX).
 
-    Which random copies are made depends on the image's content and on the number
-    of the copy alone. So they are the same in every fit, fold and candidate of a
-    search, and an estimator's `feature_cache` knows them. Beyond the image, its last
-    pixels are repeated.
+    The random numbers depend only on the image's content and on the number of the copy.
+    The copies are therefore the same in every fit, fold and candidate of a search, and
+    an estimator's `feature_cache` can reuse their activations. Beyond its border, the
+    image's outermost pixels are repeated.
 
     Parameters
     ----------
     n_copies : int, default=10
-        Copies of each image.
+        Number of copies of each image.
 
     rotation : float, default=10.0
-        Most degrees of turning, either way.
+        Largest rotation in degrees, in either direction.
 
     shift : float, default=0.1
-        Most shift along each side, as a share of it, either way.
+        Largest shift along each side, as a fraction of that side, in either direction.
 
     scale : float, default=0.1
-        Most growing or shrinking, as a share, either way.
+        Largest change of scale, as a fraction; 0.1 scales by 0.9 to 1.1.
 
     mirror : bool, default=True
-        Mirror every other copy, on average.
+        Whether to mirror copies with probability 0.5.
 
     See Also
     --------
-    VGG16Classifier : Takes it as `augment` and `test_augment`.
+    VGG16Classifier : Accepts it as `augment` and `test_augment`.
 
     Notes
     -----
-    The ranges and the number of copies are as commonly quoted from DEX (IJCV 2016),
-    which makes them after the images are split; mirroring is an addition.
+    The default ranges and number of copies are those commonly quoted from DEX (IJCV
+    2016), which makes the copies after splitting the images. DEX does not mirror.
     """
 
     _parameter_constraints = {
@@ -70,7 +70,7 @@ class Jitter(BaseEstimator):
         self.mirror = mirror
 
     def copies(self, images: Any, size: int, crop: float = 1.0) -> list[list[JitteredImage]]:
-        """Copies of images, to be made when they are read.
+        """Return copies of images; each is made when it is read.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class Jitter(BaseEstimator):
         size : int
             Side of the copies in pixels.
         crop : float, default=1.0
-            Share of each side that a copy shows, somewhere in the image.
+            Fraction of each side that a copy shows, at a random place in the image.
 
         Returns
         -------
@@ -106,7 +106,7 @@ class _Settings:
 
 
 class JitteredImage(DerivedImage):
-    """A jittered copy of an image, made when it is needed."""
+    """A jittered copy of an image, made when it is read."""
 
     def __init__(self, source: Any, settings: _Settings):
         self.source, self.settings = source, settings
@@ -116,22 +116,22 @@ class JitteredImage(DerivedImage):
         return jitter_recipe(self.settings)
 
     def derive(self, digest: bytes, decode: Callable[..., Image.Image], name: str) -> Image.Image:
-        how = self.settings
-        rng = np.random.default_rng([how.copy, int.from_bytes(digest, "big")])
-        image = decode(round(how.size / how.crop))
-        angle = rng.uniform(-how.rotation, how.rotation)
-        shift = rng.uniform(-how.shift, how.shift, 2)
-        extent = how.crop * np.array(image.size) / rng.uniform(1 - how.scale, 1 + how.scale)
-        is_mirrored = rng.uniform() < how.mirror
+        s = self.settings
+        rng = np.random.default_rng([s.copy, int.from_bytes(digest, "big")])
+        image = decode(round(s.size / s.crop))
+        angle = rng.uniform(-s.rotation, s.rotation)
+        shift = rng.uniform(-s.shift, s.shift, 2)
+        extent = s.crop * np.array(image.size) / rng.uniform(1 - s.scale, 1 + s.scale)
+        is_mirrored = rng.uniform() < s.mirror
         centre = np.array(image.size) * (0.5 + shift)
-        copy = cut_out(image, centre, extent, angle, how.size)
+        copy = cut_out(image, centre, extent, angle, s.size)
         return copy.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if is_mirrored else copy
 
 
 def views(
     images: Any, size: int, crop: float, test_augment: Jitter | str | None
 ) -> list[Sequence[Any]]:
-    """The views of images over which predictions are averaged; the first is the plain one.
+    """Return the views of images to average predictions over, the plain one first.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def views(
     size : int
         Side of the views in pixels.
     crop : float
-        Share of each side that they show.
+        Fraction of each side that they show.
     test_augment : Jitter, "mirror" or None
     """
     plain = images

@@ -1,9 +1,9 @@
-"""What the network minimises: terms on the predicted distribution over the bins.
+"""Loss terms on the predicted distribution over the bins.
 
-Each term is a function of an image's log-probabilities log p of the bins and of its
-target, the distribution t over the bins that `AgeBinner.encode` makes of the age y in
-years. v are the bins' values in years, and E = sum_k p_k v_k the expected age. A loss is
-one term, or several with weights.
+Each term is a function of an image's log-probabilities log p over the bins and of its
+target t, the distribution over the bins to which `AgeBinner.encode` turns the age y in
+years. The bins' values in years are v, and E = sum_k p_k v_k is the expected age. A loss
+is one term, or a weighted sum of several.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ __all__ = [
 
 @dataclass
 class BatchTargets:
-    """What a batch of images is to be predicted as.
+    """The targets of a batch of images.
 
     Parameters
     ----------
     codes : Tensor (n,), int64
         The bin of each age.
     distribution : Tensor (n, k) or None
-        Over the bins; None puts all on the bin of `codes`.
+        Target distributions over the bins; None stands for all mass on the bin of
+        `codes`.
     ages : Tensor (n,)
-        In years; empty if they are not known.
+        In years; empty if unknown.
     """
 
     codes: Tensor
@@ -46,7 +47,7 @@ class BatchTargets:
     ages: Tensor
 
     def probabilities(self, n_bins: int) -> Tensor:
-        """Return the distributions to learn.
+        """Return the target distributions.
 
         Parameters
         ----------
@@ -64,9 +65,10 @@ class BatchTargets:
 def cross_entropy(log_p: Tensor, targets: BatchTargets, values: Tensor | None) -> Tensor:
     """-sum_k t_k log p_k.
 
-    DEX (Rothe et al., ICCVW 2015) with hard targets; with soft ones as in label
-    distribution learning (DLDL: Gao et al., IEEE TIP 2017, up to a constant), HL-Gauss
-    (Imani and White, ICML 2018) and SORD (Diaz and Marathe, CVPR 2019).
+    With hard targets this is the loss of DEX (Rothe et al., ICCVW 2015). With soft ones
+    it is that of label distribution learning (DLDL: Gao et al., IEEE TIP 2017, up to a
+    constant), HL-Gauss (Imani and White, ICML 2018) and SORD (Diaz and Marathe, CVPR
+    2019).
     """
     if targets.distribution is None:
         return nn.functional.nll_loss(log_p, targets.codes, reduction="none")
@@ -74,26 +76,27 @@ def cross_entropy(log_p: Tensor, targets: BatchTargets, values: Tensor | None) -
 
 
 def expectation_l1(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
-    """|E - y|, years (DLDL-v2: Gao et al., IJCAI 2018)."""
+    """|E - y| in years (DLDL-v2: Gao et al., IJCAI 2018)."""
     return (log_p.exp() @ values - targets.ages).abs()
 
 
 def expectation_l2(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
-    """(E - y)^2 / 2, square years (the mean loss of Pan et al., CVPR 2018)."""
+    """(E - y)^2 / 2 in square years (the mean loss of Pan et al., CVPR 2018)."""
     return (log_p.exp() @ values - targets.ages) ** 2 / 2
 
 
 def variance(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
-    """sum_k p_k (v_k - E)^2, square years (the variance loss of Pan et al., CVPR 2018)."""
+    """sum_k p_k (v_k - E)^2 in square years (the variance loss of Pan et al., CVPR 2018)."""
     p = log_p.exp()
     return (p * (values - (p @ values)[:, None]) ** 2).sum(dim=1)
 
 
 def ranked_probability(log_p: Tensor, targets: BatchTargets, values: Tensor) -> Tensor:
-    """sum_k (v_{k+1} - v_k) (P_k - T_k)^2, years, with cumulative sums P of p and T of t.
+    """sum_k (v_{k+1} - v_k) (P_k - T_k)^2 in years, with cumulative sums P of p and T of t.
 
-    The ranked probability score (Epstein, J. Appl. Meteorol. 1969), and the squared
-    earth mover's distance of Hou et al. (2016), with the bins' distances in years.
+    This is the ranked probability score (Epstein, J. Appl. Meteorol. 1969), and the
+    squared earth mover's distance of Hou et al. (2016), with the distances between the
+    bins in years.
     """
     p = log_p.exp()
     apart = (p - targets.probabilities(p.shape[1])).cumsum(dim=1)[:, :-1]
@@ -101,13 +104,14 @@ def ranked_probability(log_p: Tensor, targets: BatchTargets, values: Tensor) -> 
 
 
 def cumulative(log_p: Tensor, targets: BatchTargets, values: Tensor | None) -> Tensor:
-    """Mean over the k - 1 cuts of the binary cross-entropy of lying above the cut.
+    """Mean over the k - 1 cuts of the binary cross-entropy of being above the cut.
 
-    The loss of ordinal networks (Niu et al., CVPR 2016; CORAL: Cao et al., Pattern
-    Recognition Letters 2020), on the upper tails of the softmax rather than on outputs
-    of their own, so that they are in order by construction.
+    This is the loss of ordinal networks (Niu et al., CVPR 2016; CORAL: Cao et al.,
+    Pattern Recognition Letters 2020). Here it is computed from the upper tails of the
+    softmax rather than from an output for each cut, so that the probabilities of being
+    above a cut always decrease from cut to cut.
     """
-    # Sums of probabilities from either end, in logarithms.
+    # Log of the cumulative probabilities from either end.
     below = log_p.logcumsumexp(dim=1)[:, :-1].clamp(max=-1e-7)
     above = log_p.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:].clamp(max=-1e-7)
     t = targets.probabilities(log_p.shape[1]).cumsum(dim=1)[:, :-1]
@@ -115,7 +119,7 @@ def cumulative(log_p: Tensor, targets: BatchTargets, values: Tensor | None) -> T
 
 
 Term = Callable[[Tensor, BatchTargets, Any], Tensor]
-#: The terms that a loss may have; those of years need ages and bin values.
+#: All loss terms by name; those measured in years need ages and bin values.
 TERMS: dict[str, Term] = {
     term.__name__: term
     for term in (
@@ -128,12 +132,12 @@ TERMS: dict[str, Term] = {
     )
 }
 _WITHOUT_YEARS = {"cross_entropy", "cumulative"}
-#: Losses of a single output that is an age, rather than of a distribution.
+#: Losses of a network with a single output, the age, rather than a distribution.
 REGRESSION = ("l1", "l2")
 
 
 def check_loss(loss: Any) -> dict[str, float]:
-    """A loss as weights by name.
+    """Return a loss as a dict of weights by name.
 
     Raises
     ------
@@ -144,14 +148,16 @@ def check_loss(loss: Any) -> dict[str, float]:
     weights = {loss: 1.0} if isinstance(loss, str) else loss
     known = [*TERMS, *REGRESSION]
     if not isinstance(weights, Mapping) or not weights:
-        raise ValueError(f"loss={loss!r} must be a name, or weights by name, of {known}.")
+        raise ValueError(
+            f"loss={loss!r} must be a name, or a dict of weights by name, from {known}."
+        )
     for name, weight in weights.items():
         if name not in known:
             raise ValueError(f"loss={loss!r} has no term {name!r}. Choose from {known}.")
         if not isinstance(weight, int | float | np.number) or not 0 <= weight < float("inf"):
-            raise ValueError(f"loss={loss!r}: the weight of {name!r} must be a number >= 0.")
+            raise ValueError(f"loss={loss!r}: the weight of {name!r} must be a finite number >= 0.")
     if not any(weights.values()):
-        raise ValueError(f"loss={loss!r} must give one term a weight above 0.")
+        raise ValueError(f"loss={loss!r} must give at least one term a weight above 0.")
     if set(weights) & set(REGRESSION) and len(weights) > 1:
         raise ValueError(
             f"loss={loss!r}: 'l1' and 'l2' need a network with one output and cannot be combined "
@@ -161,5 +167,5 @@ def check_loss(loss: Any) -> dict[str, float]:
 
 
 def needs_years(weights: Mapping[str, float]) -> bool:
-    """Whether a loss needs ages and bin values."""
+    """Return whether a loss needs ages and bin values."""
     return not set(weights) <= _WITHOUT_YEARS

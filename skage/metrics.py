@@ -1,10 +1,10 @@
 """Errors of age estimators, each with a scikit-learn scorer.
 
-The scorers work wherever scikit-learn takes ``scoring``. Unlike scikit-learn's own,
-such as "neg_mean_absolute_error", they leave out images that have no prediction
-(NaN), which ``on_error="skip"`` and ``on_no_face="nan"`` give to those that cannot be
-read or show no face, and raise where nothing is left. That of the epsilon-error needs
-the votes' standard deviations, which metadata routing carries:
+Pass the scorers as ``scoring`` to any tool of scikit-learn. Unlike scikit-learn's own
+scorers, such as "neg_mean_absolute_error", they leave out images without a prediction
+(NaN): with ``on_error="skip"`` those that cannot be read, with ``on_no_face="nan"`` those
+without a detected face. They raise if no image is left. The scorer of the epsilon-error
+needs the standard deviations of the votes, by metadata routing:
 ``neg_epsilon_error_scorer.set_score_request(y_std=True)``.
 """
 
@@ -39,7 +39,7 @@ def cumulative_score(
     *,
     sample_weight: Any = None,
 ) -> float:
-    """Share of ages that are predicted to within `threshold` years: CS@threshold.
+    """Compute the share of ages predicted to within `threshold` years (CS@threshold).
 
     Defined by Geng, Zhou and Smith-Miles, "Automatic Age Estimation Based on
     Facial Aging Patterns", TPAMI 2007.
@@ -49,7 +49,7 @@ def cumulative_score(
     y_true, y_pred : array-like of shape (n_samples,)
         Ages in years.
     threshold : float, default=5
-        In years; an error of just so many counts as within.
+        In years; an error of exactly `threshold` counts as within.
     sample_weight : array-like of shape (n_samples,), default=None
 
     Returns
@@ -69,7 +69,7 @@ def cumulative_score(
     0.75
     """
     if threshold < 0:
-        raise ValueError(f"threshold={threshold} must be 0 years or more.")
+        raise ValueError(f"threshold={threshold} must not be negative. Pass a number of years.")
     y_true, y_pred, weight = _check(y_true, y_pred, sample_weight)
     return float(np.average(np.abs(y_true - y_pred) <= threshold, weights=weight))
 
@@ -81,9 +81,10 @@ def macro_mean_absolute_error(
     width: float = 1,
     sample_weight: Any = None,
 ) -> float:
-    """Mean of the mean absolute errors of each year of age: AMAE.
+    """Compute the macro-averaged mean absolute error over the years of age (AMAE).
 
-    A rare age counts as much as a frequent one (Baccianella, Esuli and Sebastiani,
+    The mean absolute error is computed for each year of age, and these are averaged, so
+    that a rare age counts as much as a frequent one (Baccianella, Esuli and Sebastiani,
     "Evaluation Measures for Ordinal Regression", ISDA 2009).
 
     Parameters
@@ -91,9 +92,9 @@ def macro_mean_absolute_error(
     y_true, y_pred : array-like of shape (n_samples,)
         True and predicted ages in years.
     width : float, default=1
-        Years that count as one age; 10 takes decades.
+        Width in years of the classes to average over; 10 averages over decades.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples within their age.
+        Weights of the samples within their class.
 
     Returns
     -------
@@ -112,7 +113,7 @@ def macro_mean_absolute_error(
     4.0
     """
     if width <= 0:
-        raise ValueError(f"width={width} must be above 0 years.")
+        raise ValueError(f"width={width} must be above 0. Pass a number of years.")
     y_true, y_pred, weight = _check(y_true, y_pred, sample_weight)
     weight = np.ones(len(y_true)) if weight is None else weight
     _, codes = np.unique(np.floor(y_true / width), return_inverse=True)
@@ -128,11 +129,12 @@ def epsilon_error(
     *,
     sample_weight: Any = None,
 ) -> float:
-    """Epsilon-error of apparent age, the measure of the ChaLearn LAP challenge.
+    """Compute the epsilon-error of apparent ages, the measure of ChaLearn LAP.
 
-    The mean of ``1 - exp(-(x - mu)^2 / (2 sigma^2))``, mu and sigma being the
-    mean and standard deviation of an image's votes (Escalera et al., ICCVW
-    2015; DEX, IJCV 2016, section 4.2). It has no meaning for real ages.
+    It is the mean of ``1 - exp(-(x - mu)^2 / (2 sigma^2))``, where x is the predicted
+    age, and mu and sigma are the mean and standard deviation of an image's votes
+    (Escalera et al., ICCVW 2015; DEX, IJCV 2016, section 4.2). It is not defined for
+    real ages.
 
     Parameters
     ----------
@@ -165,9 +167,9 @@ def epsilon_error(
         first = int(np.argmax(y_std <= 0))
         raise ValueError(
             f"y_std[{first}] is {y_std[first]}; a standard deviation of votes must be above 0. "
-            "Drop images with one vote."
+            "Drop images with a single vote."
         )
-    with np.errstate(under="ignore", over="ignore"):  # an error far beyond the votes counts as 1
+    with np.errstate(under="ignore", over="ignore"):  # an age far from all votes gives 1
         errors = 1 - np.exp(-(((y_pred - y_true) / y_std) ** 2) / 2)
     return float(np.average(errors, weights=weight))
 
@@ -180,7 +182,7 @@ def _check(y_true, y_pred, sample_weight):
 
 
 def predicted_only(y_true, y_pred, *others):
-    """The samples that have a prediction.
+    """Select the samples that have a prediction.
 
     Parameters
     ----------
@@ -189,7 +191,7 @@ def predicted_only(y_true, y_pred, *others):
     y_pred : array-like of shape (n_samples,)
         In years; NaN where there is no prediction.
     *others : array-like of shape (n_samples,) or None
-        What else belongs to the samples, such as weights.
+        Further values per sample, such as weights.
 
     Returns
     -------
@@ -212,7 +214,8 @@ def predicted_only(y_true, y_pred, *others):
     kept = ~np.isnan(y_pred) if y_pred.dtype.kind == "f" else np.ones(len(y_pred), dtype=bool)
     if not kept.any():
         raise ValueError(
-            f"None of the {len(y_pred)} images has a prediction, so there is nothing to score."
+            f"None of the {len(y_pred)} images has a prediction, so there is nothing to score. "
+            "Check that they can be read and show a face."
         )
     samples = (y_true, y_pred, *others)
     return tuple(None if s is None else np.asarray(s)[kept] for s in samples)
@@ -220,12 +223,12 @@ def predicted_only(y_true, y_pred, *others):
 
 def _make_scorer(metric, greater_is_better):
     @wraps(metric)  # metadata routing reads the names of the metric's parameters
-    def of_predicted(y_true, y_pred, **options):
+    def score_predicted(y_true, y_pred, **options):
         per_sample = {name: options.pop(name) for name in _PER_SAMPLE & options.keys()}
         y_true, y_pred, *others = predicted_only(y_true, y_pred, *per_sample.values())
         return metric(y_true, y_pred, **dict(zip(per_sample, others, strict=True)), **options)
 
-    return make_scorer(of_predicted, greater_is_better=greater_is_better)
+    return make_scorer(score_predicted, greater_is_better=greater_is_better)
 
 
 _PER_SAMPLE = {"sample_weight", "y_std"}

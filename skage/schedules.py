@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as values of VGG16Classifier's `lr_schedule`."""
+"""Learning-rate schedules for the `lr_schedule` of VGG16Classifier."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class StepDecay(BaseEstimator):
     Parameters
     ----------
     step : int, default=10
-        Number of epochs between two changes.
+        Number of epochs between changes.
 
     gamma : float, default=0.1
-        Factor of each change.
+        Factor by which the learning rate is multiplied.
 
     See Also
     --------
-    OneCycle : A short warm-up, and a smooth decay to zero.
+    OneCycle : Warm-up, then a smooth decay to zero.
 
     Examples
     --------
@@ -46,14 +46,14 @@ class StepDecay(BaseEstimator):
         self.gamma = gamma
 
     def factor(self, epochs: float, max_epochs: int) -> float:
-        """Multiple of the initial learning rate.
+        """Return the factor on the initial learning rate.
 
         Parameters
         ----------
         epochs : float
-            Epochs since training began; not a whole number within an epoch.
+            Epochs since the start of training; fractional within an epoch.
         max_epochs : int
-            Epochs in all.
+            Total number of epochs.
 
         Returns
         -------
@@ -64,18 +64,18 @@ class StepDecay(BaseEstimator):
 
 
 class OneCycle(BaseEstimator):
-    """Warm up for a share of the training, then decay to zero, along half cosines.
+    """Warm up for a fraction of the training, then decay to zero, along half cosines.
 
-    After Smith and Topin (2019), "Super-convergence". The classifier's `lr` is the
-    highest learning rate.
+    The schedule follows Smith and Topin (2019), "Super-convergence". The classifier's
+    `lr` is the highest learning rate.
 
     Parameters
     ----------
     warmup : float, default=0.2
-        Share of the epochs in which the learning rate rises.
+        Fraction of the epochs in which the learning rate rises.
 
     start : float, default=0.04
-        Share of the highest learning rate to begin with.
+        Initial learning rate, as a fraction of the highest.
 
     See Also
     --------
@@ -98,14 +98,14 @@ class OneCycle(BaseEstimator):
         self.start = start
 
     def factor(self, epochs: float, max_epochs: int) -> float:
-        """Multiple of the highest learning rate; see `StepDecay.factor`.
+        """Return the factor on the highest learning rate.
 
         Parameters
         ----------
         epochs : float
-            Epochs since training began.
+            Epochs since the start of training; fractional within an epoch.
         max_epochs : int
-            Epochs in all.
+            Total number of epochs.
 
         Returns
         -------

@@ -88,9 +88,9 @@ def test_a_regressed_age_is_its_distributions_expectation():
     ("loss", "message"),
     [
         ("mse", "no term 'mse'"),
-        ({}, "must be a name, or weights by name"),
+        ({}, "must be a name, or a dict of weights by name"),
         ({"cross_entropy": -1}, "number >= 0"),
-        ({"variance": 0}, "must give one term a weight above 0"),
+        ({"variance": 0}, "must give at least one term a weight above 0"),
         ({"l1": 1, "cross_entropy": 1}, "cannot be combined"),
     ],
 )

@@ -130,7 +130,7 @@ def _distinct(faces: np.ndarray) -> np.ndarray:
 
 def _haar(pixels: np.ndarray, _: str) -> np.ndarray:
     cv2 = import_cv2()
-    if not hasattr(_memory.of_thread, "haar"):
+    if not hasattr(_memory.thread_local, "haar"):
         try:
             file = os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
             cascade = cv2.CascadeClassifier(file)
@@ -141,10 +141,10 @@ def _haar(pixels: np.ndarray, _: str) -> np.ndarray:
                 f"This OpenCV ({cv2.__version__}) brings no face cascade ({error}): pip install "
                 "'skage[faces]', or pass detector='yunet'."
             ) from error
-        _memory.of_thread.haar = cascade
+        _memory.thread_local.haar = cascade
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     smallest = max(24, min(grey.shape) // 20)
-    boxes, _, scores = _memory.of_thread.haar.detectMultiScale3(
+    boxes, _, scores = _memory.thread_local.haar.detectMultiScale3(
         grey, 1.1, _HAAR_NEIGHBOURS, minSize=(smallest, smallest), outputRejectLevels=True
     )
     return np.column_stack([boxes, scores]) if len(boxes) else np.empty((0, 5))
@@ -152,7 +152,7 @@ def _haar(pixels: np.ndarray, _: str) -> np.ndarray:
 
 def _yunet(pixels: np.ndarray, model: str) -> np.ndarray:
     cv2 = import_cv2()
-    nets = _memory.of_thread.__dict__.setdefault("yunet", {})
+    nets = _memory.thread_local.__dict__.setdefault("yunet", {})
     if model not in nets:
         try:
             net = cv2.FaceDetectorYN.create(model, "", (_SMALLEST, _SMALLEST), _YUNET_SCORE)
