@@ -1,4 +1,4 @@
-"""Which device to compute on, and how precisely."""
+"""The device, the precision and the number of threads of a computation."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ import torch
 
 from ._memory import at_fork, first_time
 
-_is_limited = False  # whether this process computes on one thread since it was forked
+_was_limited = False  # whether a fork limited this process to one thread
 
 
-def _one_thread_in_child() -> None:
-    """torch's threads are gone in a forked process, which would wait for them for ever."""
-    global _is_limited
+def _limit_forked_process() -> None:
+    """Limit torch to one thread: its others do not exist in a forked process.
+
+    The next parallel loop would wait for them forever.
+    """
+    global _was_limited
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
-        _is_limited = True
+        _was_limited = True
 
 
-at_fork(_one_thread_in_child)
+at_fork(_limit_forked_process)
 
 
 def warn_if_forked() -> None:
-    """Say once that this process computes on one thread, since it was forked."""
-    if _is_limited and first_time("forked"):
+    """Warn once if a fork limited this process to one thread."""
+    if _was_limited and first_time("forked"):
         warnings.warn(
-            "This process was forked, in which torch cannot compute on several threads: it goes "
-            "on with one. Start processes by the method 'spawn' to use several "
-            "(multiprocessing.get_context('spawn')), or call torch.set_num_threads(1) first.",
+            "torch cannot use several threads in a forked process, so this process uses one. To "
+            "use several, start processes with multiprocessing.get_context('spawn'). To silence "
+            "this warning, call torch.set_num_threads(1) before forking.",
             stacklevel=3,
         )
 
 
 @contextlib.contextmanager
 def one_thread(if_true: bool = True) -> Iterator[None]:
-    """Let torch compute on one thread: sums then come out the same, to the bit, everywhere.
+    """Let torch compute on one thread, so that sums do not depend on the number of threads.
 
-    The number of threads is the process's; users of it must take turns.
+    The number of threads is a setting of the whole process: callers must take turns.
     """
     n_threads = torch.get_num_threads()
     if if_true:
@@ -51,12 +54,12 @@ def one_thread(if_true: bool = True) -> Iterator[None]:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Turn ``device`` into a torch device; "auto" takes a GPU where there is one.
+    """Return the torch device of a name; "auto" stands for a GPU if there is one.
 
     Raises
     ------
     ValueError
-        If the name is unknown or the device is not on this machine.
+        If the name is unknown or this machine does not have the device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -71,7 +74,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Compute dtype: "auto" is bfloat16 where the hardware multiplies it, else float32."""
+    """Return the compute dtype; "auto" is bfloat16 if the hardware multiplies it, else float32."""
     if precision == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)

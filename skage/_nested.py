@@ -1,4 +1,4 @@
-"""Parameters of estimators that are the values of parameters."""
+"""set_params for nested parameters of an estimator that is None by default."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from typing import Any
 def with_defaults(
     estimator: Any, params: dict[str, Any], **defaults: Callable[[], Any]
 ) -> dict[str, Any]:
-    """Complete what set_params is given: a nested parameter of None sets the default first.
+    """Add the default estimators that nested parameters need to the arguments of set_params.
+
+    With ``runtime=None``, ``set_params(runtime__device="cpu")`` must set a Runtime first.
 
     Parameters
     ----------
     estimator : estimator
-        The one whose parameters are set.
+        The estimator whose parameters are set.
     params : dict
-        What its set_params was given.
+        The arguments of its set_params.
     **defaults : callable
-        By parameter: makes the estimator that None stands for.
+        For each parameter, a function that makes the estimator that None stands for.
+
+    Returns
+    -------
+    params : dict
+        The arguments to pass on to scikit-learn's set_params.
     """
     nested = {name.partition("__")[0] for name in params if "__" in name}
     made = {

@@ -1,4 +1,4 @@
-"""The ages behind bin codes, as BinnedAgeRegressor hands them to a classifier."""
+"""The ages behind bin codes, which BinnedAgeRegressor passes to a classifier."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class AgeTargets:
-    """What `AgeBinner.targets` makes of ages, for a classifier that learns more than labels.
+    """Targets for a classifier that learns more than labels, as `AgeBinner.targets` makes them.
 
     Parameters
     ----------
     ages : ndarray of shape (n_samples,)
-        In years.
+        Ages in years.
     bin_values : ndarray of shape (n_bins,)
-        The ages in years that the codes 0, 1, ... stand for.
+        Ages in years that the codes 0, 1, ... stand for.
     distributions : ndarray of shape (n_samples, n_bins), default=None
-        Over the bins; None puts all on the bin of each age.
+        Target distributions over the bins; None stands for all mass on the bin of each
+        age.
     """
 
     ages: np.ndarray

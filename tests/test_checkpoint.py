@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def every_epoch(monkeypatch):
-    monkeypatch.setattr(checkpoint, "_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_MIN_INTERVAL", 0.0)
 
 
 def kill_after(n_epochs, monkeypatch):
@@ -132,7 +132,7 @@ def test_a_process_that_is_killed_leaves_whole_files(tmp_path):
 import numpy as np
 from skage._training import checkpoint
 from tests.conftest import tiny_classifier
-checkpoint._EVERY = 0.0
+checkpoint._MIN_INTERVAL = 0.0
 rng = np.random.default_rng(0)
 X, y = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), np.arange(40) % 2
 print("begins", flush=True)
@@ -163,7 +163,7 @@ def fit(weights, **options):
 _KILLED = """
 import sys
 from skage._training import checkpoint
-checkpoint._EVERY = 0.0
+checkpoint._MIN_INTERVAL = 0.0
 weights, folder, n_epochs = sys.argv[1:]
 seen, original = [], checkpoint.Checkpoint.on_epoch_end
 def counting(self, net, **kwargs):
@@ -191,7 +191,9 @@ def test_another_process_goes_on_with_the_same_bits(vgg11_file, tmp_path):
     assert float(run(99, seed=3)) == here["fit"](str(vgg11_file))
 
 
-def test_a_damaged_file_is_begun_anew(paths, faces, vgg11_file, tmp_path, monkeypatch):
+def test_a_corrupted_file_is_ignored_with_a_warning(
+    paths, faces, vgg11_file, tmp_path, monkeypatch
+):
     options = OPTIONS | {"weights": vgg11_file, "n_members": 1}
     model = tiny_model(checkpoint=tmp_path, **options)
     with monkeypatch.context() as context:
@@ -200,7 +202,9 @@ def test_a_damaged_file_is_begun_anew(paths, faces, vgg11_file, tmp_path, monkey
             model.fit(paths, faces.target)
     (kept,) = tmp_path.iterdir()
     kept.write_bytes(kept.read_bytes()[:1000])
-    with pytest.warns(UserWarning, match="is damaged, so this training begins anew"):
+    with pytest.warns(
+        UserWarning, match=r"The checkpoint .* cannot be read .* starts from the first epoch"
+    ):
         model.fit(paths, faces.target)
     expected = tiny_model(**options).fit(paths, faces.target)
     assert (model.predict(paths) == expected.predict(paths)).all()
@@ -211,9 +215,9 @@ def test_what_it_does_not_keep_is_refused(paths, faces, tmp_path):
         tiny_model(checkpoint=tmp_path, callbacks=[EpochTimer()]).fit(paths, faces.target)
 
 
-def test_a_file_is_no_folder(paths, faces, tmp_path):
+def test_a_file_in_place_of_the_folder_is_refused(paths, faces, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"is a file\. Pass a folder"):
+    with pytest.raises(ValueError, match=r"is a file\. Pass the path of a folder"):
         tiny_model(checkpoint=tmp_path / "file").fit(paths, faces.target)
 
 

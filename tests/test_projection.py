@@ -8,7 +8,7 @@ from torch import nn
 from skage import clear_memory
 from skage._activations import projection
 from skage._activations.features import Collected
-from skage._activations.projection import compress
+from skage._activations.projection import project
 from skage._files.store import open_store
 from skage._memory import projections
 
@@ -33,14 +33,14 @@ def images():
     return collected(rows.astype(np.float16))
 
 
-def test_nothing_outlives_a_fit_without_a_store(images):
-    compress(images, np.ones(60, dtype=bool), 5, CPU)
+def test_without_a_store_nothing_is_kept_after_a_fit(images):
+    project(images, np.ones(60, dtype=bool), 5, CPU)
     assert not projections
 
 
 def test_the_variance_is_kept(images):
     everything = np.ones(60, dtype=bool)
-    found, rows = compress(images, everything, 5, CPU)
+    found, rows = project(images, everything, 5, CPU)
     centred = images.array.astype(float) - images.array.astype(float).mean(axis=0)
     inside = centred @ found.components.astype(float)
     assert (inside**2).sum() > 0.98 * (centred**2).sum()
@@ -48,12 +48,12 @@ def test_the_variance_is_kept(images):
     assert np.square(rows.astype(float)).mean() == pytest.approx(1, rel=1e-2)
 
 
-def test_images_that_are_held_out_teach_it_nothing(images):
+def test_held_out_images_do_not_affect_the_projection(images):
     is_training = np.arange(60) < 40
-    first, first_rows = compress(images, is_training, 5, CPU)
+    first, first_rows = project(images, is_training, 5, CPU)
     changed = images.array.copy()
     changed[40:] = 100 * changed[40:, ::-1]
-    second, second_rows = compress(collected(changed), is_training, 5, CPU)
+    second, second_rows = project(collected(changed), is_training, 5, CPU)
     assert (first.components == second.components).all()
     assert (first.mean == second.mean).all()
     assert first.scale == second.scale
@@ -62,15 +62,15 @@ def test_images_that_are_held_out_teach_it_nothing(images):
 
 
 @pytest.mark.parametrize("hidden", [(6,), ()])
-def test_folded_layers_do_to_activations_what_they_did_to_compressed_ones(images, hidden):
-    found, rows = compress(images, np.ones(60, dtype=bool), 5, CPU)
+def test_a_merged_projection_does_not_change_the_outputs(images, hidden):
+    found, rows = project(images, np.ones(60, dtype=bool), 5, CPU)
     sizes = [5, *hidden, 3]
     layers = [nn.Dropout(0.5)]
     for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.Tanh()]
     layers = nn.Sequential(*layers).eval()
     before = layers(torch.from_numpy(rows).float())
-    found.fold_into(layers)
+    found.merge_into(layers)
     after = layers(torch.from_numpy(images.array).float())
     assert after.detach().numpy() == pytest.approx(before.detach().numpy(), abs=5e-3)
 
@@ -80,21 +80,21 @@ def test_it_is_learned_once_for_all_processes_that_share_a_store(images, tmp_pat
     monkeypatch.setattr(projection, "_learn", lambda *args: calls.append(1) or learn(*args))
     training = np.arange(60) < 50
     with open_store(tmp_path) as store:
-        first, first_rows = compress(images, training, 5, CPU, store=store)
-        assert compress(images, training, 5, CPU, store=store)[1] is first_rows
+        first, first_rows = project(images, training, 5, CPU, store=store)
+        assert project(images, training, 5, CPU, store=store)[1] is first_rows
         clear_memory()  # as in another process
-        third, third_rows = compress(images, training, 5, CPU, store=store)
+        third, third_rows = project(images, training, 5, CPU, store=store)
         assert len(calls) == 1
         assert (first.mean == third.mean).all()
         assert (first.components == third.components).all()
         assert first.scale == third.scale
         assert (first_rows == third_rows).all()
-        compress(images, ~training, 5, CPU, store=store)
-        compress(images, training, 6, CPU, store=store)
+        project(images, ~training, 5, CPU, store=store)
+        project(images, training, 6, CPU, store=store)
         assert len(calls) == 3
 
 
 @pytest.mark.parametrize(("n_components", "n_training"), [(41, 60), (11, 10)])
-def test_more_components_than_data_is_a_clear_error(images, n_components, n_training):
-    with pytest.raises(ValueError, match=f"n_components={n_components} is more than"):
-        compress(images, np.arange(60) < n_training, n_components, CPU)
+def test_more_components_than_images_or_activations_is_an_error(images, n_components, n_training):
+    with pytest.raises(ValueError, match=f"n_components={n_components} exceeds"):
+        project(images, np.arange(60) < n_training, n_components, CPU)

@@ -72,7 +72,7 @@ def test_freezing_a_layer_without_weights_is_refused(vgg16_file):
         build_network(3, weights=vgg16_file, **options)
 
 
-def test_what_is_no_vgg16_file_is_refused(tmp_path):
+def test_files_without_weights_of_a_vgg16_are_refused(tmp_path):
     def refused(name, message):
         with pytest.raises(ValueError, match=message):
             network.load_weights(tmp_path / name)
@@ -83,7 +83,7 @@ def test_what_is_no_vgg16_file_is_refused(tmp_path):
     (tmp_path / "text.safetensors").write_text("not weights")
     refused("text.safetensors", "is not a readable")
     save_file({"layer1.0.weight": torch.zeros(2)}, tmp_path / "resnet.safetensors")
-    refused("resnet.safetensors", "holds no VGG weights .* found layer1.0.weight")
+    refused("resnet.safetensors", "does not contain VGG weights .* found layer1.0.weight")
     torch.save([1, 2], tmp_path / "list.pth")
     refused("list.pth", "no tensors")
     save_file({"features.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "thin.safetensors")
@@ -94,14 +94,16 @@ def test_what_is_no_vgg16_file_is_refused(tmp_path):
         build_network(3, weights=tmp_path / "vgg11.pth", **OPTIONS | {"trainable": "all"})
 
 
-def test_no_network_names_the_file_and_the_way_out(tmp_path, monkeypatch):
+def test_without_a_network_connection_the_error_names_the_file_to_download(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise OSError("Name or service not known")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", no_network)
-    with pytest.raises(OSError, match=r"Fetch vgg16-397923af.pth .* weights='path/to/vgg16"):
+    with pytest.raises(
+        OSError, match=r"vgg16-397923af.pth.* Download it .* weights='path/to/vgg16"
+    ):
         network.load_weights("imagenet")
 
 

@@ -1,1 +1,1 @@
-"""Frozen activations, computed once per image and kept."""
+"""Activations of the frozen layers, computed once for each image and cached."""

@@ -1,4 +1,4 @@
-"""From images to activations, each image passing the frozen layers once."""
+"""From images to activations: from the pool, the store or the frozen layers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .._images.reading import (
 from .frozen import FrozenNetwork
 from .pool import ActivationPool
 
-_CHUNK = 32  # images a forward pass, and a transaction of the store
-_NOTE_AFTER = 3600  # seconds, that a store is told of what is used out of a pool
-_SHOWN = 20  # unreadable images that an error names
+_CHUNK = 32  # images in a forward pass, and in a transaction of the store
+_NOTE_INTERVAL = 3600  # seconds between two reports to the store of what the pool uses
+_N_SHOWN = 20  # unreadable images that an error names
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read; see the parameters of `VGG16Classifier`."""
+    """How images are read; see the parameters of `VGG16Classifier` and `Runtime`."""
 
     on_error: str = "raise"
     n_jobs: int | None = None
@@ -43,13 +43,13 @@ class Reading:
 
     @property
     def n_threads(self) -> int:
-        """In a worker of a parallel search, as many as it has processors."""
+        """Number of reading threads; in a joblib worker, its share of the processors."""
         return torch.get_num_threads() if self.n_jobs is None else self.n_jobs
 
 
 @dataclass
 class _Read:
-    """An image that was read: either its activations are known, or its pixels."""
+    """An image that was read: its known activations, or else its pixels."""
 
     position: int
     key: bytes
@@ -59,9 +59,10 @@ class _Read:
 
 @dataclass
 class Chunk:
-    """Some images: where the readable ones stand in X, their keys, and what they gave.
+    """Activations of the readable images of a chunk, with their positions in X and keys.
 
     The activations are on the network's device if any of them were computed just now.
+    `errors` are those of the unreadable images.
     """
 
     positions: list[int]
@@ -72,20 +73,20 @@ class Chunk:
 
 @dataclass
 class Collected:
-    """Activations of images.
+    """Activations of the m readable images among those that were asked for.
 
     Parameters
     ----------
     array : ndarray (n_rows, ...), float16, float32 or uint8
-        Activations of these images, and maybe of others.
+        Activations of these images, and possibly of others.
     rows : ndarray (m,), int
-        Where in `array` those of each readable image stand.
+        Row of each readable image in `array`.
     keys : list of m bytes
-        What the rows are of.
+        Keys that identify the activations.
     positions : ndarray (m,), int
-        Where the readable images stand among all, ascending.
+        Positions of the readable images in X, ascending.
     errors : list of ImageError
-        What was wrong with the others.
+        Errors of the unreadable images.
     """
 
     array: np.ndarray
@@ -96,14 +97,14 @@ class Collected:
 
 
 class Features:
-    """Activations of images: from the pool, else from the store, else from the network.
+    """Get activations from the pool, else from the store, else from the network.
 
     Parameters
     ----------
     network : FrozenNetwork
     store : FeatureStore or None
     pool : ActivationPool or None
-        None for predictions when no fit has made one.
+        None for predictions if no fit has made a pool.
     reading : Reading
     """
 
@@ -119,11 +120,16 @@ class Features:
     def stream(
         self, images: Sequence[Any], positions: Sequence[int] | None = None
     ) -> Generator[Chunk, None, None]:
-        """Activations of images, a bounded chunk at a time.
+        """Yield the activations of images, in chunks of bounded size.
 
-        Files are read and decoded in threads ahead of the forward pass, a chunk or
-        two of small pictures; an image whose activations are in the store or the
-        pool is not decoded. `positions` takes some of the images only.
+        Threads read and decode up to two chunks ahead of the forward pass. An image
+        whose activations are in the pool or the store is not decoded. `positions`
+        selects some of the images.
+
+        Raises
+        ------
+        ImageError
+            At the first unreadable image, if `reading.on_error` is "raise".
         """
 
         def read(position: int) -> _Read | ImageError:
@@ -162,11 +168,16 @@ class Features:
         positions: Sequence[int] | np.ndarray | None = None,
         check: bool = True,
     ) -> Collected:
-        """Activations of all readable images, through the pool.
+        """Return the activations of all readable images, and add them to the pool.
 
-        With `check`, images that cannot be read are looked for before the long pass.
-        Two threads that share the pool take turns; two processes that share the store
-        begin at different images, and so share the work.
+        With `check`, unreadable images are reported before the first forward pass.
+        Threads that share the pool take turns. Processes that share the store begin
+        at different images, and so share the work.
+
+        Raises
+        ------
+        ImageError
+            If images are unreadable and `reading.on_error` is "raise".
         """
         pool = self.pool = self.pool or ActivationPool()
         found: dict[int, tuple[int, bytes]] = {}
@@ -222,11 +233,11 @@ class Features:
         return found
 
     def _activations(self, batch: list[_Read]) -> Tensor:
-        """Activations of images that were read, those not known yet computed and stored."""
+        """Return the activations of images, after computing and storing the unknown ones."""
         known: dict[bytes, np.ndarray] = {}
         fresh: dict[bytes, np.ndarray] = {}
         for r in batch:
-            # It may have been computed since it was read, here or elsewhere.
+            # Another thread or process may have computed them in the meantime.
             found = self._known(r.key) if r.known is None else r.known
             if found is not None:
                 known[r.key] = found
@@ -247,12 +258,12 @@ class Features:
         return torch.cat(blocks)[[row[r.key] for r in batch]]
 
     def _note_use(self, pool: ActivationPool, keys: list[bytes]) -> None:
-        if self.store is not None and time.monotonic() - pool.used > _NOTE_AFTER:
+        if self.store is not None and time.monotonic() - pool.used > _NOTE_INTERVAL:
             pool.used = time.monotonic()
             self.store.note_use(keys)
 
     def _check_readable(self, images: Sequence[Any], positions: Sequence[int]) -> None:
-        """Refuse what cannot be read before the long pass, all of it at once."""
+        """Raise one error that names all unreadable images."""
 
         def problem(position: int) -> ImageError | None:
             try:
@@ -270,8 +281,8 @@ class Features:
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            what, shown = summarise(errors, _SHOWN)
-            more = [f"and {len(errors) - _SHOWN} more."] if len(errors) > _SHOWN else []
+            what, shown = summarise(errors, _N_SHOWN)
+            more = [f"and {len(errors) - _N_SHOWN} more."] if len(errors) > _N_SHOWN else []
             lines = [f"{len(errors)} images {what}.", *shown, *more]
             error = ImageError("\n  ".join(lines), SKIP_HINT)
             error.errors = errors

@@ -1,4 +1,4 @@
-"""The frozen layers, ready to be applied to images."""
+"""Apply the frozen layers of a network to images."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .._networks.vgg import VGGLayers, digest
 
 @dataclass
 class FrozenNetwork:
-    """The frozen layers of a network, ready to be applied to images.
+    """The frozen layers of a network on their device, and how images are fed to them.
 
     Parameters
     ----------
     layers : VGGLayers or None
-        None stands for no frozen layer at all: the activations are the pixels.
+        None if all layers are trained; the activations are then the pixels.
     image_size : int
-        Images are squeezed to this side, in pixels.
+        Side in pixels to which images are resized.
     dtype : torch.dtype
-        Of the forward pass.
+        Type of the forward pass.
     device : torch.device
     exact : bool
-        Keep activations in float32 rather than float16.
+        Whether to keep activations in float32 rather than float16.
     """
 
     layers: VGGLayers | None
@@ -44,21 +44,24 @@ class FrozenNetwork:
         if self.layers is not None:
             mean, std = self.layers.mean, self.layers.std
             if self.device.type != "cpu" or self.dtype != torch.float32:
-                self.layers = copy.deepcopy(self.layers)  # the caller keeps float32 on the CPU
+                self.layers = copy.deepcopy(self.layers)  # the caller's stays float32, on the CPU
             self.layers.to(self.device, self.dtype).to(memory_format=torch.channels_last)
-            # The pixels are normalised in float32 whatever follows.
+            # Pixels are normalised in float32 whatever the type of the forward pass.
             self.layers.mean, self.layers.std = mean.to(self.device), std.to(self.device)
 
     def key(self, image_digest: bytes) -> bytes:
-        """Name of an image's activations in a store."""
+        """Return the key of an image's activations."""
         return activations_key(image_digest, self.digest)
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
-        """uint8 (n, s, s, 3) -> activations (n, ...), float16 or float32, on the device."""
+        """Return activations (n, ...) of uint8 pixels (n, s, s, 3), on the device.
+
+        They are float16, or float32 if `exact`; without frozen layers, the pixels.
+        """
         if self.layers is None:
             return torch.from_numpy(pixels)
         with torch.inference_mode():
-            # On a CPU few images at a time stay in its caches.
+            # The feature maps of few images fit into the caches of a CPU.
             step = 8 if self.device.type == "cpu" else len(pixels)
             blocks = torch.from_numpy(pixels).to(self.device).split(step)
             out = torch.cat([self.layers(block).float() for block in blocks])
@@ -78,7 +81,7 @@ class FrozenNetwork:
 
     @property
     def label(self) -> str:
-        """What a store says that these activations are."""
+        """Description of the activations for ``python -m skage cache info``."""
         modules = [] if self.layers is None else list(self.layers.modules())
         kinds = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
         counts = [(sum(isinstance(m, kind) for m in modules), name) for name, kind in kinds]

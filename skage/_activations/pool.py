@@ -1,4 +1,4 @@
-"""Activations that the fits of this process share, in a file mapped into memory."""
+"""Activations that the fits of this process share, in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .frozen import FrozenNetwork
 
 
 def release_pages(array: np.ndarray) -> None:
-    """Let the system take back the memory of a mapped file until it is read again.
+    """Release the resident pages of a memory-mapped array; reading it loads them again.
 
-    Else joblib's workers, which count it as theirs, are taken for leaking and
-    started anew in the middle of a search.
+    Otherwise joblib's worker pool counts them as a memory leak, and restarts workers
+    in the middle of a search.
     """
     mapping = array.base
     if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -28,20 +28,20 @@ def release_pages(array: np.ndarray) -> None:
 
 
 class ActivationPool:
-    """Activations of one network's frozen layers by key, in a file without a name.
+    """Activations of one frozen network by key, in an unnamed memory-mapped file.
 
     Parameters
     ----------
     folder : path, default=None
-        Where the file lies; None is the system's folder of temporary files.
+        Folder of the file; None stands for the system's temporary folder.
     """
 
     def __init__(self, folder: str | None = None):
-        self.turn = threading.Lock()  # of who fills it
+        self.turn = threading.Lock()  # held while a thread adds missing activations
         self.used = time.monotonic()
         self._lock = threading.RLock()
         self._rows: dict[bytes, int] = {}
-        # Without a buffer: a failed or forked process must not write twice.
+        # Unbuffered: a failed write is not retried later, nor a parent's by its fork.
         self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._array: np.ndarray | None = None
@@ -49,7 +49,7 @@ class ActivationPool:
 
     @property
     def array(self) -> np.ndarray:
-        """All activations, (n_rows, ...); later ones come behind them."""
+        """All activations, (n_rows, ...). Rows that are added later do not move earlier ones."""
         with self._lock:
             if self._array is None or len(self._array) < len(self._rows):
                 shape, dtype = self._layout
@@ -57,26 +57,26 @@ class ActivationPool:
             return self._array
 
     def row(self, key: bytes) -> int | None:
-        """Where the activations of a key stand in `array`."""
+        """Return the row of a key in `array`, or None."""
         return self._rows.get(key)
 
     def get(self, key: bytes) -> np.ndarray | None:
-        """The activations of a key, or None."""
+        """Return the activations of a key, or None."""
         row = self._rows.get(key)
         return None if row is None else self.array[row]
 
     def release_pages(self) -> None:
-        """See the function of this name."""
+        """Release the resident pages of `array`; see the function `release_pages`."""
         if self._array is not None:
             release_pages(self._array)
 
     def put(self, keys: Sequence[bytes], activations: np.ndarray) -> list[int]:
-        """Append what is new, and say where each row stands."""
+        """Append the activations of new keys, and return the row of each key."""
         with self._lock:
             self._layout = activations.shape[1:], activations.dtype
             for key, activation in zip(keys, activations, strict=True):
                 if key not in self._rows:
-                    # A row counts when it is written, whole and where it belongs.
+                    # The row is registered only after a complete write.
                     self._write(activation, len(self._rows))
                     self._rows[key] = len(self._rows)
             return [self._rows[key] for key in keys]
@@ -91,10 +91,10 @@ class ActivationPool:
 def shared_pool(
     network: FrozenNetwork, store: FeatureStore | None, make: bool = True
 ) -> ActivationPool | None:
-    """The process's pool of a network, so that its fits read each activation once.
+    """Return this process's pool for a network, which lets its fits share activations.
 
-    Its file lies in the store's folder, and vanishes with the process. There is
-    none without a store, or if `make` is False and no fit has made it.
+    Its file is in the store's folder, and is deleted with the process. None without a
+    store, or if `make` is False and no fit has made the pool.
     """
     if store is None:
         return None

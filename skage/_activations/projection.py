@@ -1,4 +1,4 @@
-"""Compression of frozen activations for the training of dense layers."""
+"""Projection of frozen activations to fewer components, to train dense layers faster."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from .._memory import projections
 from .features import Collected
 from .pool import ActivationPool
 
-_BLOCK = 512  # rows that are float32 at a time
-_SEED = 0  # of the random subspace: the same whatever the random_state of the fit
+_BLOCK = 512  # rows converted to float32 at a time
+_SEED = 0  # of the initial random subspace, independent of the fit's random_state
 
 
 @dataclass
 class Projection:
-    """A subspace of the activations, learned from the training images.
+    """A projection to a subspace of the activations, learned from the training images.
 
-    A row x becomes ``(x - mean) @ components * scale``, of unit mean square.
+    A row x becomes ``(x - mean) @ components * scale``, which has unit mean square.
 
     Parameters
     ----------
     mean : ndarray (n_features,), float32
+        Mean of the training activations.
     components : ndarray (n_features, n_components), float16
         Orthonormal columns.
     scale : float
@@ -42,23 +43,23 @@ class Projection:
     scale: float
 
     def __call__(self, images: Collected, device: torch.device) -> np.ndarray:
-        """Compressed activations of the images, (m, n_components), float16."""
+        """Return the projected activations of the images, (m, n_components), float16."""
         mean = torch.from_numpy(self.mean).to(device)
         scaled = self.scale * torch.from_numpy(self.components).to(device).float()
-        return _paged(
+        return _to_memmap(
             ((block - mean) @ scaled).clamp(-65504, 65504).half().cpu().numpy()
             for block in _blocks(images, images.rows, device)
         )
 
-    def fold_into(self, layers: nn.Sequential) -> None:
-        """Make layers that were trained on compressed rows take the activations themselves."""
+    def merge_into(self, layers: nn.Sequential) -> None:
+        """Replace the first dense layer, trained on projected rows, by one on activations."""
         i, dense = next((i, m) for i, m in enumerate(layers) if isinstance(m, nn.Linear))
         with torch.no_grad():
             weight = self.scale * dense.weight @ torch.from_numpy(self.components).float().T
-            whole = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-            whole.weight = nn.Parameter(weight)
-            whole.bias = nn.Parameter(dense.bias - weight @ torch.from_numpy(self.mean))
-        layers[i] = whole
+            merged = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+            merged.weight = nn.Parameter(weight)
+            merged.bias = nn.Parameter(dense.bias - weight @ torch.from_numpy(self.mean))
+        layers[i] = merged
 
 
 def training_rows(
@@ -69,68 +70,73 @@ def training_rows(
     device: torch.device,
     store: FeatureStore | None,
 ) -> tuple[np.ndarray, np.ndarray, Projection | None]:
-    """What a network trains on.
+    """Return the rows that a network trains on.
 
     Parameters
     ----------
     versions : list of Collected
         Activations of the m images, and of copies of them, all in `pool`.
     is_training : ndarray (m,), bool
-        Which of the images a projection may learn from.
+        Which of the images the projection is learned from.
     n_components : int or None
-        None projects nothing.
+        None leaves the activations as they are.
 
     Returns
     -------
     activations : ndarray (n_rows, ...)
     rows : ndarray (m, n_versions), int
-        Where in it each image's versions stand.
+        Row in `activations` of each version of an image.
     projection : Projection or None
+
+    Raises
+    ------
+    ValueError
+        If `n_components` exceeds the number of training images or of activations.
     """
     if n_components is None:
         return pool.array, np.stack([version.rows for version in versions], axis=1), None
-    projection, compressed = compress(versions[0], is_training, n_components, device, store=store)
+    projection, projected = project(versions[0], is_training, n_components, device, store=store)
     if len(versions) > 1:
-        compressed = np.concatenate([compressed, *(projection(v, device) for v in versions[1:])])
-    rows = np.arange(len(compressed)).reshape(len(versions), -1).T
-    return compressed, rows, projection
+        projected = np.concatenate([projected, *(projection(v, device) for v in versions[1:])])
+    rows = np.arange(len(projected)).reshape(len(versions), -1).T
+    return projected, rows, projection
 
 
-def compress(
+def project(
     images: Collected,
     is_training: np.ndarray,
     n_components: int,
     device: torch.device,
     store: FeatureStore | None = None,
 ) -> tuple[Projection, np.ndarray]:
-    """Project images to the subspace that suits those of them that train.
+    """Learn a projection from the training images, and project all images.
 
-    A search meets the same images in every candidate: with a store, what was
-    learned is kept there, and what was compressed within the process.
+    The candidates of a search share the same images. With a store, the projection is
+    therefore kept in the store, and the projected rows in the process.
 
     Parameters
     ----------
     images : Collected
-        Activations (n_features,) an image.
+        Activations of m images, each of shape (n_features,).
     is_training : ndarray (m,), bool
-        Which of the images it may learn from.
+        Which of the images the projection is learned from.
 
     Returns
     -------
     projection : Projection
     rows : ndarray (m, n_components), float16
-        The images compressed.
+        The projected activations.
 
     Raises
     ------
     ValueError
-        If there are fewer training images or features than components.
+        If `n_components` exceeds the number of training images or of features.
     """
     n_training, n_features = int(is_training.sum()), images.array.shape[1]
     if n_components > min(n_training, n_features):
         raise ValueError(
-            f"n_components={n_components} is more than there are training images ({n_training}) "
-            f"or activations an image ({n_features}). Pass a lower n_components, or None."
+            f"n_components={n_components} exceeds the number of training images ({n_training}) "
+            f"or of activations per image ({n_features}). Pass a lower n_components, or None."
         )
     key = projection_key(images.keys, is_training, n_components)
     training_rows = images.rows[is_training]
@@ -143,14 +149,14 @@ def compress(
         projection = known or _learn(images, training_rows, n_components, device)
         if known is None:
             store.put({key: _dump(projection)}, f"{n_components} components")
-        projection = replace(projection, components=_paged([projection.components]))
+        projection = replace(projection, components=_to_memmap([projection.components]))
         return projection, projection(images, device)
 
     return projections.get_or_make(key, make)
 
 
-def _paged(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """Blocks of rows, in a file without a name that the system may page out."""
+def _to_memmap(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Write blocks of rows to an unnamed memory-mapped file, which can be paged out."""
     n_rows = 0
     with tempfile.TemporaryFile() as file:
         for block in blocks:
@@ -163,10 +169,10 @@ def _paged(blocks: Iterable[np.ndarray]) -> np.ndarray:
 def _learn(
     images: Collected, rows: np.ndarray, n_components: int, device: torch.device
 ) -> Projection:
-    """Randomized subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011).
+    """Learn a projection by randomized subspace iteration, one block of rows at a time.
 
-    Algorithm 4.3 with one iteration, without its last rotation, a block of rows
-    at a time.
+    This is algorithm 4.3 of Halko, Martinsson and Tropp (SIAM Review 2011) with one
+    iteration and without the final rotation.
     """
     n_features = images.array.shape[1]
     mean = torch.zeros(n_features, dtype=torch.float32, device=device)
@@ -185,8 +191,9 @@ def _learn(
         subspace.addmm_(block.T, block @ start)
     some = rows[:: max(len(rows) // _BLOCK, 1)][:_BLOCK]
     (block,) = _blocks(images, some, device)
-    with one_thread():  # products of blocks come out the same on many, these do not
-        components = torch.linalg.qr(subspace)[0].half().contiguous()  # as they are kept
+    # Unlike the products above, these depend on the number of threads in their last bits.
+    with one_thread():
+        components = torch.linalg.qr(subspace)[0].half().contiguous()
         mean_square = ((block - mean) @ components.float()).square().mean().item()
     return Projection(mean.cpu().numpy(), components.cpu().numpy(), max(mean_square, 1e-12) ** -0.5)
 

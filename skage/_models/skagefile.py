@@ -1,4 +1,4 @@
-"""Model files that hold tensors and plain values only: no code runs on loading."""
+"""Model files with tensors and plain values only: loading does not execute any code."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ..regressor import BinnedAgeRegressor
 from ..runtime import Runtime
 from ..schedules import OneCycle, StepDecay
 
-#: Classes that a parameter may be an instance of, by their names in a model file.
+#: Classes whose instances may be values of parameters, by their names in a model file.
 _VALUES = {kind.__name__: kind for kind in (Jitter, OneCycle, StepDecay)}
-# What belongs to the machine or the training run, rather than to the model. Of a
-# Runtime only the precision is stored, which decides the last digits of predictions.
+# These belong to the machine or the training run rather than to the model. Only the
+# precision of a Runtime is stored, because it affects the last digits of predictions.
 _NOT_STORED = ("callbacks", "runtime", "verbose")
 
 
@@ -34,26 +34,27 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     Raises
     ------
     TypeError
-        If its classifier is not a VGG16Classifier, or a parameter is not a plain value.
+        If the classifier is not a VGG16Classifier, or a parameter is not a plain value.
     OSError
-        If the file cannot be written; an earlier one is left as it was.
+        If the file cannot be written; an existing file is not changed.
     """
     classifier = model.classifier_
     if type(classifier) is not VGG16Classifier or type(model.binner_) is not AgeBinner:
         raise TypeError(
-            f"Only a model of VGG16Classifier and AgeBinner has a .skage file, not of "
-            f"{type(classifier).__name__} and {type(model.binner_).__name__}; use joblib.dump."
+            f"Cannot save a model of {type(classifier).__name__} and "
+            f"{type(model.binner_).__name__}: a .skage file needs a VGG16Classifier and an "
+            "AgeBinner. Use joblib.dump instead."
         )
     for estimator in (model, classifier, model.binner_):
         estimator._validate_params()
     binner = model.binner_
     parameters = classifier.get_params(deep=False)
     if not isinstance(classifier.optimizer, str):
-        parameters["optimizer"] = "sgd"  # a class cannot be stored, and training is over
+        parameters["optimizer"] = "sgd"  # a class cannot be stored
     for name, value in parameters.items():
         if type(value).__name__ in _VALUES:
             parameters[name] = {"class": type(value).__name__, **value.get_params()}
-    if isinstance(classifier.class_weight, dict):  # JSON's keys are texts
+    if isinstance(classifier.class_weight, dict):  # JSON would turn its keys into strings
         parameters["class_weight"] = list(classifier.class_weight.items())
     if isinstance(classifier.random_state, np.random.RandomState):
         parameters["random_state"] = None
@@ -74,12 +75,12 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "precision": classifier._get_runtime().precision,
         "preparation": classifier.preparation_,
     }
-    many = len(classifier.nets_) > 1
+    is_ensemble = len(classifier.nets_) > 1
     pieces = {"frozen": classifier.frozen_} | {
-        f"head.{member}" if many else "head": net.module_
+        f"head.{member}" if is_ensemble else "head": net.module_
         for member, net in enumerate(classifier.nets_)
     }
-    first = classifier.frozen_ or classifier.net_.module_  # which normalises the pixels
+    first = classifier.frozen_ or classifier.net_.module_  # normalises the pixels
     header |= {name: (getattr(first, name) / 255).tolist() for name in ("mean", "std")}
     tensors = {
         f"{piece}.{name}": tensor
@@ -96,25 +97,25 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor:
     Parameters
     ----------
     path : path
-        A .skage file; nothing in it is executed, whoever made it.
+        A .skage file. Loading it does not execute any code, so it need not be trusted.
 
     Returns
     -------
     model : BinnedAgeRegressor
-        Ready to predict, on this machine's devices.
+        The fitted model. It predicts on this machine's default device.
 
     Raises
     ------
     ValueError
-        If the file is missing, is not such a model, or is damaged in the least.
+        If the file does not exist, is not a model file, or is corrupted.
     """
     header, tensors = read_container(path)
     try:
         return _rebuild(header, tensors)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{os.fspath(path)!r} holds a model that this version of skage cannot rebuild: "
-            f"{str(error).splitlines()[0]}"
+            f"This version of skage cannot load the model in {os.fspath(path)!r}: "
+            f"{str(error).splitlines()[0].rstrip('.')}. Load it with the version that saved it."
         ) from error
 
 
@@ -126,7 +127,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     binner.age_range_ = tuple(header["age_range"])
     binner.n_bins_ = len(binner.bin_values_)
     if len(binner.bin_edges_) != binner.n_bins_ + 1 or binner.n_bins_ <= max(header["classes"]):
-        raise ValueError("its bins and classes do not fit together.")
+        raise ValueError("the numbers of its bins, edges and classes do not match")
     options = dict(header["classifier"])
     for name in ("hidden_layer_sizes", "image_size"):
         if isinstance(options[name], list):
@@ -149,10 +150,10 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     with torch.random.fork_rng(devices=[]):
         frozen = vgg.frozen()
         if frozen is not None:
-            _fill(frozen, "frozen", tensors, header)
+            _load_weights(frozen, "frozen", tensors, header)
         heads = [vgg.head(len(classes) if criterion.regression is None else 1) for _ in names]
     for name, head in zip(names, heads, strict=True):
-        _fill(head, name, tensors, header)
+        _load_weights(head, name, tensors, header)
     model = assemble(classifier, binner, criterion, classes, frozen, heads)
     classifier.history_, classifier.n_skipped_ = header["history"], header["n_skipped"]
     classifier.image_size_, classifier.resized_ = image_size, resized
@@ -163,10 +164,10 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     return model
 
 
-def _fill(
+def _load_weights(
     layers: VGGLayers, name: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
 ) -> None:
-    """Give layers their tensors, and what they normalise pixels by."""
+    """Load the tensors of layers, and the mean and standard deviation of the pixels."""
     start = f"{name}."
     layers.load_state_dict(
         {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
@@ -183,7 +184,7 @@ def assemble(
     frozen: VGGLayers | None,
     heads: list[VGGLayers],
 ) -> BinnedAgeRegressor:
-    """A fitted model around networks that are trained already, and a fitted binner."""
+    """Return a fitted model made of trained networks and a fitted binner."""
     nets = [restore_net(head, criterion) for head in heads]
     classifier._set_fitted(classes, frozen, nets, held_out=[], n_skipped=0, preparation=None)
     model = BinnedAgeRegressor(classifier, binner)
@@ -192,7 +193,7 @@ def assemble(
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it."""
+    """Return the value as a type that JSON can represent."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, tuple | list):
@@ -203,4 +204,7 @@ def _plain(value: Any) -> Any:
         return os.fspath(value)
     if value is None or isinstance(value, str | int | float):
         return value
-    raise TypeError(f"{value!r} cannot be stored in a model file: it is not a plain value.")
+    raise TypeError(
+        f"{value!r} cannot be stored in a model file. Pass a number, string, list or dict as the "
+        "parameter, or use joblib.dump."
+    )

@@ -1,1 +1,1 @@
-"""VGG networks, their weights, and the cut between frozen and trained layers."""
+"""VGG networks as frozen layers and a trainable head, and their pretrained weights."""

@@ -1,4 +1,4 @@
-"""VGG networks, their weights, and the cut between frozen layers and a trainable head."""
+"""VGG networks, split into frozen layers and a trainable head."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ logger = logging.getLogger(__name__)
 BACKBONES = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
 BLOCKS = ("block1", "block2", "block3", "block4", "block5", "classifier")
 TRAINABLE = ("output", "classifier", "block5", "block4", "block3", "block2", "all")
-# Matrix kernels round a row by how many stand beside it, so that a prediction
-# would depend, in its last bits, on its batch. Batches of one size do not.
-_ROWS = 32
+# Matrix kernels round differently for different numbers of rows, so that the last bits of
+# a prediction would depend on its batch. In evaluation, batches are padded to a multiple.
+_ROW_MULTIPLE = 32
 _N_CHANNELS = 512  # of the last feature map, in all VGG networks
-_OWN_SIZES = (4096, 4096)  # widths of VGG's own hidden layers
+_VGG_SIZES = (4096, 4096)  # widths of VGG's own hidden layers
 
 
 class VGGLayers(nn.Module):
-    """A run of a VGG network's layers, with torchvision's names for their weights.
+    """Consecutive layers of a VGG network, with torchvision's names for their weights.
 
-    Takes uint8 images (n, s, s, 3) where it starts the network, else the
-    activations of the part before it; feature maps travel as (n, h, w, c).
+    The input is uint8 images (n, s, s, 3) for the first layers of a network, otherwise
+    the activations of the layers before. Feature maps are passed as (n, h, w, c).
     """
 
     mean: Tensor
     std: Tensor
-    #: Which of BLOCKS each layer with weights is of, by the layer's name.
+    #: The block, one of BLOCKS, of each layer with weights, by the layer's name.
     blocks: Mapping[str, str] = {}
-    #: Those of them that did not start at random, without the output layer.
+    #: Names of the layers with pretrained weights, except the output layer.
     pretrained: Sequence[str] = ()
 
     def __init__(
@@ -69,16 +69,16 @@ class VGGLayers(nn.Module):
         elif x.dtype != self._dtype():
             x = x.to(self._dtype())
         if x.ndim == 4:
-            # A view: memory stays channels-last.
+            # permute returns a view, so the memory stays channels-last.
             x = self.features(self._padded(x, 2).permute(0, 3, 1, 2))
         if self.pool is not None:
             x = torch.flatten(self.pool(x), 1)
         if x.ndim == 4:
             return x.permute(0, 2, 3, 1)[:n_rows]
-        return self.classifier(self._padded(x, _ROWS))[:n_rows]
+        return self.classifier(self._padded(x, _ROW_MULTIPLE))[:n_rows]
 
     def _padded(self, x: Tensor, multiple: int) -> Tensor:
-        """In evaluation, rows of zeros up to a multiple; see _ROWS."""
+        """In evaluation, pad with rows of zeros to a multiple; see _ROW_MULTIPLE."""
         extra = 0 if self.training else -len(x) % multiple
         return nn.functional.pad(x, (0, 0) * (x.ndim - 1) + (0, extra)) if extra else x
 
@@ -88,7 +88,7 @@ class VGGLayers(nn.Module):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which network, and where it is cut; see the parameters of `VGG16Classifier`."""
+    """The network and its first trainable layer; see the parameters of `VGG16Classifier`."""
 
     backbone: str = "vgg16"
     trainable: str = "classifier"
@@ -103,31 +103,31 @@ class Architecture:
 
     @property
     def n_activations(self) -> int:
-        """Number of activations that the dense layers see, or the output layer if it is alone."""
+        """Number of inputs of the first trainable dense layer."""
         sizes = self.hidden_layer_sizes
         if self.trainable == "output" and sizes != ():
-            return _OWN_SIZES[-1] if sizes is None else sizes[-1]
+            return _VGG_SIZES[-1] if sizes is None else sizes[-1]
         return _N_CHANNELS * self.side**2
 
 
 class VGG:
-    """A VGG network that is built in two pieces, cut at its first trainable layer.
+    """Build a VGG network in two pieces, split at its first trainable layer.
 
-    Fresh layers draw from torch's global generator: seed it first.
+    Fresh layers draw from torch's global random generator: seed it first.
 
     Parameters
     ----------
     architecture : Architecture
     weights : str, path, Weights or None
-        What layers start from; None starts all at random.
+        Pretrained weights; None initialises all layers at random.
 
     Raises
     ------
     ValueError
-        If `weights` is unknown or of another architecture, or a layer would be
-        frozen that it does not cover.
+        If `weights` is unknown, belongs to another architecture, or does not cover
+        a frozen layer.
     OSError
-        If the ImageNet weights can neither be found nor downloaded.
+        If the ImageNet weights are neither on disk nor can be downloaded.
     """
 
     def __init__(self, architecture: Architecture, weights: str | os.PathLike | Weights | None):
@@ -138,19 +138,19 @@ class VGG:
         self.width, self.hidden = _hidden_layers(architecture, self.features)
         self.starts = _block_starts(self.features)
         self.n_frozen = 0 if trainable == "all" else self.starts.get(trainable, len(self.features))
-        # The output layer keeps its dropout, the layer just before it.
+        # With "output", the dropout just before the output layer belongs to the head.
         self.n_frozen_hidden = len(self.hidden) - 1 if trainable == "output" else 0
         self.reusable = _reusable(self.known, self._tensors(), backbone)
         self._check_frozen()
 
     def frozen(self) -> VGGLayers | None:
-        """The frozen layers, in evaluation mode; None where all layers are trained."""
+        """Return the frozen layers in evaluation mode, or None if all layers are trained."""
         if self.n_frozen == 0:
             return None
         layers = VGGLayers(
-            self._filled("features", self.features[: self.n_frozen], share=True),
+            self._with_values("features", self.features[: self.n_frozen], share=True),
             self._pool() if self.pools_before_head else None,
-            self._filled("classifier", self.hidden[: self.n_frozen_hidden], share=True),
+            self._with_values("classifier", self.hidden[: self.n_frozen_hidden], share=True),
             normalise=True,
             mean=self.known.mean,
             std=self.known.std,
@@ -163,11 +163,17 @@ class VGG:
         bin_values: Any = None,
         n_components: int | None = None,
     ) -> VGGLayers:
-        """The layers to train, with a fresh output layer.
+        """Return the layers to train, with a fresh output layer.
 
-        The output layer is taken over if the weights are of a model with the same
-        `bin_values`. With `n_components` the first dense layer takes so many numbers
-        an image in place of the frozen layers' activations.
+        Parameters
+        ----------
+        n_outputs : int
+        bin_values : array-like of n_outputs floats, default=None
+            Ages in years that the outputs stand for. The output layer is loaded too
+            if the weights come from a model with the same values.
+        n_components : int, default=None
+            Number of inputs of the first dense layer, instead of the number of
+            activations of the frozen layers.
         """
         with torch.device("meta"):
             dense = nn.Sequential(*self.hidden, nn.Linear(self.width, n_outputs))
@@ -176,7 +182,7 @@ class VGG:
             first = next(name for name, m in dense.named_children() if isinstance(m, nn.Linear))
             fan_out: Any = dense.get_submodule(first).out_features
             dense.add_module(first, nn.Linear(n_components, fan_out, device="meta"))
-        dense.float()  # whatever torch's default is
+        dense.float()  # independent of torch's default dtype
         output = f"classifier.{len(self.hidden)}"
         fits = bin_values is not None and np.array_equal(
             np.asarray(self.known.bin_values), bin_values
@@ -190,9 +196,9 @@ class VGG:
                 reusable[name] = found
         features = self.features[self.n_frozen :]
         head = VGGLayers(
-            self._filled("features", features, reusable),
+            self._with_values("features", features, reusable),
             None if self.pools_before_head else self._pool(),
-            self._filled("classifier", dense, reusable),
+            self._with_values("classifier", dense, reusable),
             normalise=self.n_frozen == 0,
             mean=self.known.mean,
             std=self.known.std,
@@ -208,17 +214,17 @@ class VGG:
 
     @property
     def pools_before_head(self) -> bool:
-        """Whether the pooling before the dense layers is frozen with the convolutions."""
+        """Whether the pooling before the dense layers belongs to the frozen layers."""
         return self.n_frozen == len(self.features)
 
     def _pool(self) -> nn.Module:
         return nn.AdaptiveAvgPool2d(self.architecture.side)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors but the output layer's that `weights` may give."""
+        """Tensors of the network, without the output layer, that `weights` may provide."""
         tensors = self.features.state_dict(prefix="features.")
         dense = self.hidden.state_dict(prefix="classifier.")
-        if self.known.bin_values is not None:  # a layer of another width is another layer
+        if self.known.bin_values is not None:  # dense layers of other widths start fresh
             known = self.known.tensors
             return tensors | {
                 name: tensor
@@ -236,22 +242,25 @@ class VGG:
         if self.weights is None or not uncovered:
             return
         shown = f"{', '.join(uncovered[:4])}{', ...' if len(uncovered) > 4 else ''}"
-        way_out = "Pass weights that cover them"
+        advice = "Pass weights that cover them"
         if uncovered[0].startswith("classifier"):
-            way_out += ", or trainable='classifier'"
+            advice += ", or trainable='classifier'"
         raise ValueError(
             f"trainable={self.architecture.trainable!r} freezes layers that "
-            f"weights={self.weights!r} does not cover ({shown}): they would stay random. {way_out}."
+            f"weights={self.weights!r} does not cover ({shown}): they would stay random. {advice}."
         )
 
-    def _filled(
+    def _with_values(
         self,
         kind: str,
         module: nn.Sequential,
         reusable: Mapping[str, Tensor] | None = None,
         share: bool = False,
     ) -> nn.Sequential:
-        """A copy of layers on the meta device, with values; shared ones if they are frozen."""
+        """Copy layers from the meta device, with pretrained or initial values.
+
+        With `share`, which is for frozen layers, pretrained values are not copied.
+        """
         reusable = self.reusable if reusable is None else reusable
         module = copy.deepcopy(module)
         output = str(len(self.hidden)) if kind == "classifier" else None
@@ -268,62 +277,65 @@ class VGG:
         return module
 
 
-def digest(part: VGGLayers) -> bytes:
-    """Digest of a part's layers and weights."""
-    tensors = (*part.named_buffers(), *part.named_parameters())
+def digest(layers: VGGLayers) -> bytes:
+    """Return a digest of layers and their weights."""
+    tensors = (*layers.named_buffers(), *layers.named_parameters())
     return network_key(
-        repr(part), ((name, t.detach().float().cpu().numpy()) for name, t in tensors)
+        repr(layers), ((name, t.detach().float().cpu().numpy()) for name, t in tensors)
     )
 
 
 def _convolutions(backbone: str) -> nn.Sequential:
-    """The convolutional layers, without values."""
+    """Return the convolutional layers, on the meta device."""
     with torch.device("meta"):
         features = get_model(backbone, weights=None, init_weights=False).features
         for i, layer in enumerate(features):
             if isinstance(layer, nn.Conv2d):
                 features[i] = Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
-    return features.float()  # whatever torch's default is
+    return features.float()  # independent of torch's default dtype
 
 
 def _hidden_layers(
     architecture: Architecture, features: nn.Sequential
 ) -> tuple[int, nn.Sequential]:
-    """The dense layers before the output layer, without values, and their last width."""
+    """Return the last width and the dense layers before the output layer, on the meta device."""
     sizes, dropout = architecture.hidden_layer_sizes, architecture.dropout
     n_channels = [m.out_channels for m in features if isinstance(m, nn.Conv2d)][-1]
     width = n_channels * architecture.side**2
     layers: list[nn.Module] = []
     with torch.device("meta"):
-        for size in _OWN_SIZES if sizes is None else sizes:
+        for size in _VGG_SIZES if sizes is None else sizes:
             layers += [nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(dropout)]
             width = size
     return width, nn.Sequential(*(layers or [nn.Dropout(dropout)])).float()
 
 
 def _block_starts(features: nn.Sequential) -> dict[str, int]:
-    """Where the blocks of convolutions begin: each ends with a pooling layer."""
+    """Return the first layer of each block of convolutions; a block ends with a pooling layer."""
     pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
     return dict(zip(BLOCKS, [0, *(i + 1 for i in pools[:-1])], strict=False))
 
 
 def _layers(names: Iterable[str]) -> set[str]:
-    """The layers that tensors of these names are of."""
+    """Return the names of the layers that tensors belong to, given the tensors' names."""
     return {name.rsplit(".", 1)[0] for name in names}
 
 
 def _block(layer: str, starts: Mapping[str, int]) -> str:
-    part, position = layer.split(".")
-    if part == "classifier":
-        return part
+    """Return the block that a layer belongs to."""
+    kind, position = layer.split(".")
+    if kind == "classifier":
+        return kind
     return max((name for name in starts if starts[name] <= int(position)), key=starts.__getitem__)
 
 
 def _reusable(known: Weights, wanted: Mapping[str, Tensor], backbone: str) -> dict[str, Tensor]:
-    """The tensors of a weights file that the network takes over."""
+    """Return the tensors of the weights that the network uses."""
+    advice = "Pass weights of this architecture, or the backbone of the weights."
     if foreign := sorted(k for k in known.tensors if k[:9] == "features." and k not in wanted):
         raise ValueError(
-            f"The weights are of another architecture: {backbone} has no layer {foreign[0]}."
+            f"The weights are of another architecture: {backbone} has no layer {foreign[0]}. "
+            f"{advice}"
         )
     reusable = {}
     for name, tensor in wanted.items():
@@ -331,14 +343,15 @@ def _reusable(known: Weights, wanted: Mapping[str, Tensor], backbone: str) -> di
             if known.tensors[name].shape != tensor.shape:
                 raise ValueError(
                     f"The weights are of another architecture: {name} has shape "
-                    f"{tuple(known.tensors[name].shape)}, {backbone} has {tuple(tensor.shape)}."
+                    f"{tuple(known.tensors[name].shape)}, but {backbone} has "
+                    f"{tuple(tensor.shape)}. {advice}"
                 )
             reusable[name] = known.tensors[name]
     return reusable
 
 
 def _initial(layer: nn.Module, name: str, tensor: Tensor, is_output: bool) -> Tensor:
-    """First values of a fresh layer: He's, but for the output layer's smaller ones."""
+    """Return initial values of a fresh layer: He's, and smaller ones for the output layer."""
     value = torch.zeros_like(tensor, device="cpu")
     if isinstance(layer, nn.BatchNorm2d):
         value += name in ("weight", "running_var")

@@ -1,4 +1,4 @@
-"""Pretrained weights: torchvision's, a file's, or a model's."""
+"""Load pretrained weights from torchvision, a weights file or a model file."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by torchvision's names, and what the network that they are of was fed.
+    """Pretrained tensors, and how the network's inputs are normalised.
 
     Parameters
     ----------
     tensors : dict of str to Tensor
+        Tensors by torchvision's names.
     mean, std : tuples of 3 floats
-        By which pixels in [0, 1] are normalised, RGB.
+        Mean and standard deviation that normalise RGB pixels in [0, 1].
     bin_values : list of float or None
-        Ages in years that the outputs stand for, of an age estimator: then its dense
-        layers count too.
+        Ages in years that the outputs of an age estimator stand for. Its dense layers
+        are then used too.
     """
 
     tensors: Mapping[str, Tensor]
@@ -43,14 +44,14 @@ class Weights:
 
 
 def load_weights(weights: str | os.PathLike | Weights, backbone: str = "vgg16") -> Weights:
-    """Weights of "imagenet", of a .safetensors or torch file, or of a .skage model.
+    """Load "imagenet" weights, a .safetensors or torch file, or a .skage model.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or the file holds no weights of a VGG network.
+        If the name is unknown, or the file does not contain the weights of a VGG network.
     OSError
-        If the ImageNet weights can neither be found nor downloaded.
+        If the ImageNet weights are neither on disk nor can be downloaded.
     """
     if isinstance(weights, Weights):
         return weights
@@ -59,8 +60,8 @@ def load_weights(weights: str | os.PathLike | Weights, backbone: str = "vgg16") 
     path = resolve_path(weights, "weights")
     if not os.path.isfile(path):
         raise ValueError(
-            f"weights={os.fspath(weights)!r} is neither 'imagenet', None, nor an existing file "
-            "(.safetensors, .pth, .skage)."
+            f"weights={os.fspath(weights)!r} is neither 'imagenet', None, nor an existing file. "
+            "Pass one of them, such as the path of a .safetensors, .pth or .skage file."
         )
     status = os.stat(path)
     key = path, status.st_ino, status.st_mtime_ns, status.st_size
@@ -77,24 +78,24 @@ def _imagenet(backbone: str) -> Weights:
         except OSError as error:
             raise OSError(
                 f"The ImageNet weights could not be downloaded from {weights.url} ({error}). "
-                f"Fetch {name} on a machine with network and pass weights='path/to/{name}', or "
-                f"put it at {path}."
+                f"Download it on a machine with network access and pass weights='path/to/{name}', "
+                f"or put it at {path}."
             ) from error
     return load_weights(path)
 
 
 def read_tensors(path: str) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or torch file; no code in it runs."""
+    """Read the tensors of a .safetensors or torch file, without executing any code in it."""
     state: Any
     if path.endswith(".safetensors"):
         state = load_file(path)
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch's messages advise loading it unsafely
+        except Exception as error:  # torch's own message suggests loading it unsafely
             raise ValueError(
-                "it is not a file that torch.save wrote, or holds more than tensors, whose loading "
-                "could run code; save the network's state_dict()"
+                "it is not a torch file, or contains more than tensors, which could execute code. "
+                "Save the network's state_dict() instead"
             ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
@@ -105,9 +106,9 @@ def read_tensors(path: str) -> dict[str, Tensor]:
 def _read_weights(path: str) -> Weights:
     try:
         if path.endswith(".skage"):
-            return _of_model(path)
+            return _read_model(path)
         if path.endswith((".caffemodel", ".onnx")):
-            raise ValueError("Read it by skage.load_dex, save that, and pass the .skage file.")
+            raise ValueError("load it with skage.load_dex, save the model, and pass its file")
         state = read_tensors(path)
     except Exception as error:
         raise ValueError(
@@ -117,14 +118,15 @@ def _read_weights(path: str) -> Weights:
     unknown = sorted(k for k in state if not k.startswith(("features.", "classifier.")))
     if "features.0.weight" not in state or unknown:
         raise ValueError(
-            f"{path} holds no VGG weights with torchvision's names (features.0.weight, ...): "
-            f"found {', '.join((unknown or sorted(state))[:3]) or 'no tensors'}."
+            f"{path} does not contain VGG weights with torchvision's names (features.0.weight, "
+            f"...); found {', '.join((unknown or sorted(state))[:3]) or 'no tensors'}. Pass a "
+            "state dict of torchvision's network."
         )
     return Weights(state)
 
 
-def _of_model(path: str) -> Weights:
-    """The weights of a model file, of an ensemble its first network's."""
+def _read_model(path: str) -> Weights:
+    """Read the weights of a model file; from an ensemble, those of the first network."""
     header, stored = read_container(path)
     tensors = {
         re.sub(r"^(frozen|head)\.(0\.)?", "", name): tensor

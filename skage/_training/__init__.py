@@ -1,1 +1,1 @@
-"""Training of the layers that are not frozen."""
+"""Training of the head, the layers that are not frozen."""

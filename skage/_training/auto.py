@@ -15,16 +15,16 @@ def n_components(n_images: int, most: int) -> int:
 
 def batch_size(n_images: int) -> int:
     """Images in a training step, for so many training images."""
-    return 128 if n_images >= 4000 else 64 if n_images >= 1000 else 32
+    return 32 if n_images < 500 else 64 if n_images < 1500 else 128
 
 
 def learning_rate(optimizer: Any, compressed: bool) -> float:
     """Learning rate of an optimizer, for dense layers on compressed activations or any others."""
     if optimizer != "sgd":
         return 5e-4
-    return 0.03 if compressed else 1e-3
+    return 0.01 if compressed else 1e-3
 
 
 def loss(in_years: bool) -> str | dict[str, float]:
     """Loss of the default recipe, with ages in years or with labels alone."""
-    return {"cross_entropy": 1.0, "expectation_l1": 0.1} if in_years else "cross_entropy"
+    return {"cross_entropy": 1.0, "expectation_l1": 0.5} if in_years else "cross_entropy"

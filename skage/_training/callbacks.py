@@ -1,4 +1,4 @@
-"""Callbacks of the training: error in years, schedule, divergence, progress bar."""
+"""Training callbacks: validation error in years, schedule, divergence check, progress bar."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..schedules import OneCycle, StepDecay
 
 
 class AgeError(Callback):
-    """Validation MAE of the expected age, in years, into the history.
+    """Record the validation MAE of the expected age, in years, in the history.
 
     Parameters
     ----------
     values : ndarray (k,)
-        The bins' values in years.
+        Ages in years that the bins stand for.
     probabilities : callable
-        From the network's outputs to distributions over the bins.
+        Maps the network's outputs to distributions over the bins.
     """
 
     def __init__(self, values: np.ndarray, probabilities: Callable[[Tensor], Tensor]):
@@ -49,14 +49,14 @@ class AgeError(Callback):
 
 
 class Schedule(Callback):
-    """Learning rates as multiples of the initial ones; the output layer's into the history.
+    """Scale the initial learning rates, and record the output layer's in the history.
 
     Parameters
     ----------
     schedule : StepDecay, OneCycle or None
-        None leaves the rates alone.
+        None does not change the learning rates.
     max_epochs : int
-        Epochs in all, also of a training that continues from a checkpoint.
+        Total number of epochs, including those before a resumed checkpoint.
     """
 
     def __init__(self, schedule: StepDecay | OneCycle | None, max_epochs: int):
@@ -83,26 +83,25 @@ class Schedule(Callback):
         net.history.record("lr", net.optimizer_.param_groups[self.output_]["lr"])
 
 
-class StopIfDiverged(Callback):
-    """Stop at the first epoch whose loss is NaN or infinite."""
+class RaiseOnDivergence(Callback):
+    """Raise after the first epoch whose loss is NaN or infinite."""
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         last = net.history[-1]
         if not np.isfinite([last["train_loss"], last.get("valid_loss", 0.0)]).all():
-            raise diverged(net)
+            raise divergence_error(net, "the loss is")
 
 
-def diverged(net: NeuralNet) -> ValueError:
-    """The error of a training that diverged."""
-    last = net.history[-1]
+def divergence_error(net: NeuralNet, what: str) -> ValueError:
+    """Return the error to raise when `what`, such as "the loss is", is not finite."""
+    epoch = net.history[-1]["epoch"]
     return ValueError(
-        f"Training diverged at epoch {last['epoch']} with lr={net.lr:g}: the loss is NaN or "
-        f"infinite (training loss {last['train_loss']:g}). Lower lr."
+        f"Training diverged at epoch {epoch} with lr={net.lr:g}: {what} NaN or infinite. Lower lr."
     )
 
 
 class EpochBar(Callback):
-    """A progress bar over the epochs."""
+    """Show a progress bar over the epochs."""
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         done = len(net.history)
@@ -118,4 +117,4 @@ class EpochBar(Callback):
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         self.bar_.close()
-        del self.bar_  # a bar holds the terminal, which cannot be pickled
+        del self.bar_  # it refers to the terminal, which cannot be pickled

@@ -1,4 +1,4 @@
-"""The state of a training in a file, from which it goes on after a kill."""
+"""Checkpoint files, from which a fit that was killed resumes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .._files.paths import replacing, resolve_path
 from .._keys import training_name
 from .._networks.vgg import VGGLayers, digest
 
-_N_CHECKSUM = 32  # bytes of SHA-256, before what torch wrote
-_EVERY = 60.0  # seconds at least between two writes
+_N_CHECKSUM = 32  # bytes; the file begins with the SHA-256 of the rest
+_MIN_INTERVAL = 60.0  # seconds between two writes
 
 
 class FitFiles:
-    """The files of one fit in a folder, one for each network.
+    """The checkpoint files of one fit, one for each network.
 
     Parameters
     ----------
     folder : path or None
-        Made if it is missing; None keeps no files.
+        Created if it does not exist; None writes no files.
     """
 
     def __init__(self, folder: str | os.PathLike | None):
@@ -37,38 +37,38 @@ class FitFiles:
         self.files: list[Path] = []
 
     def file(self, head: VGGLayers, *facts: Any) -> Path | None:
-        """The file of a training that begins with `head`, and with these facts."""
+        """Return the file of a training that starts from `head`, identified by these facts."""
         if self.folder is None:
             return None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise ValueError(
-                f"checkpoint={os.fspath(self.folder)!r} is a file. Pass a folder."
+                f"checkpoint={os.fspath(self.folder)!r} is a file. Pass the path of a folder."
             ) from None
         name = training_name(digest(head), torch.get_rng_state().numpy(), *facts)
         self.files.append(self.folder / f"{name}.training")
         return self.files[-1]
 
     def remove(self) -> None:
-        """Remove all of them: the fit has ended."""
+        """Remove all files, once the fit has finished."""
         for file in self.files:
             file.unlink(missing_ok=True)
 
 
 class Checkpoint(Callback):
-    """Go on from the file if there is one, and write it as epochs end.
+    """Resume from the file if it exists, and write it at the ends of epochs.
 
-    After the callbacks whose state it restores, which begin afresh when training
-    begins. Random generators are kept too, so that a training that was killed ends
-    with the bits of one that was not.
+    It must come after the callbacks whose state it restores, because they reset
+    their state when training begins. The state of the random generators is saved
+    too, so that a resumed training gives the same bits as an uninterrupted one.
 
     Parameters
     ----------
     path : path
-        Read without running code in it, whoever wrote it.
+        The checkpoint file. Reading it does not execute any code.
     early_stopping : EarlyStopping or None
-        The one of this net.
+        The early-stopping callback of the same net.
     """
 
     def __init__(self, path: Path, early_stopping: EarlyStopping | None):
@@ -81,9 +81,11 @@ class Checkpoint(Callback):
             state = read_state(self.path)
         except FileNotFoundError:
             return
-        except Exception as error:  # torch tells of other versions' files in many ways
+        except Exception as error:  # torch raises many types for files of other versions
             warnings.warn(
-                f"{self.path} is damaged, so this training begins anew: {error}", stacklevel=2
+                f"The checkpoint {self.path} cannot be read ({error}). Training starts from the "
+                "first epoch.",
+                stacklevel=2,
             )
             return
         net.module_.load_state_dict(state["module"])
@@ -101,12 +103,12 @@ class Checkpoint(Callback):
             torch.cuda.set_rng_state_all(state["random_cuda"])
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        if time.monotonic() - self.written_ > _EVERY:
+        if time.monotonic() - self.written_ > _MIN_INTERVAL:
             self._write(net, finished=False)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         net.max_epochs = self.max_epochs_
-        # skorch comes here after Ctrl-C too, in the middle of an epoch.
+        # skorch also calls this after Ctrl-C, in the middle of an epoch.
         stopped = self.early_stopping is not None and (
             self.early_stopping.misses_ == self.early_stopping.patience
         )
@@ -144,21 +146,22 @@ class Checkpoint(Callback):
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state in a file of a `Checkpoint`; no code in it runs.
+    """Read the state that a `Checkpoint` wrote, without executing any code.
 
     Raises
     ------
     ValueError
-        If the file is damaged.
+        If the file is corrupted.
     """
     with open(path, "rb") as file:
         checksum, content = file.read(_N_CHECKSUM), file.read()
-    if hashlib.sha256(content).digest() != checksum:  # torch reads over much damage
-        raise ValueError("its checksum is not that of its content")
+    # torch does not notice most corruption.
+    if hashlib.sha256(content).digest() != checksum:
+        raise ValueError("its checksum does not match its content")
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
-        return []  # of batches, which nothing reads once the epoch has ended
+        return []  # the batches of an epoch, which are not read after its end
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""A loss over a batch, and the distributions that a network's outputs stand for."""
+"""The training loss, and how a network's outputs become distributions over the bins."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..losses import REGRESSION, TERMS, BatchTargets
 
 
 class Criterion:
-    """A loss over a batch, and the distributions that a network's outputs stand for.
+    """The loss of a batch, and the map from the network's outputs to distributions.
 
     Parameters
     ----------
     weights : dict of str to float
-        As `check_loss` returns them.
+        Weights of the loss terms, as `check_loss` returns them.
     values : sequence of k floats, default=None
-        The bins' values in years, ascending.
+        Ages in years that the bins stand for, ascending.
     """
 
     def __init__(self, weights: Mapping[str, float], values: Any = None):
@@ -32,7 +32,7 @@ class Criterion:
         ages = targets.get("ages", torch.empty(0))
         batch = BatchTargets(targets["codes"], targets.get("distribution"), ages)
         if self.regression is not None:
-            # In the output's own units: in years, a square's gradient would be huge.
+            # In units of the output: in years, the squared error would have huge gradients.
             error = (self._years(outputs) - batch.ages) / self._spread()
             loss = error.abs() if self.regression == "l1" else error**2 / 2
         else:
@@ -44,20 +44,20 @@ class Criterion:
 
     @property
     def facts(self) -> tuple[Any, ...]:
-        """What decides the loss; part of a checkpoint's name."""
+        """Everything that determines the loss; part of a checkpoint's name."""
         return self.weights, None if self.values is None else self.values.tolist()
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """Distributions over the bins, (n, k).
+        """Return distributions over the bins, (n, k).
 
-        A single output is an age: its distribution is that on the two bins beside
-        it, or on an end bin, whose expectation it is.
+        In regression, the single output is an age. Its distribution covers the two
+        bins around the age, so that its expectation is the age, or an end bin.
         """
         outputs = outputs.float()
         return outputs.softmax(dim=1) if self.regression is None else self._two_hot(outputs)
 
     def _years(self, outputs: Tensor) -> Tensor:
-        """The network's single output is in units of the bins' spread around their mean."""
+        """Return ages in years; the output counts standard deviations of the bins' values."""
         assert self.values is not None
         values = self.values.to(outputs.device)
         return values.mean() + outputs[:, 0] * self._spread()

@@ -1,4 +1,4 @@
-"""The skorch net of the head, and how it is fed with contiguous blocks of activations."""
+"""The skorch net around the head, and the dataset of activations that it trains on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from .targets import Targets
 
 
 class ActivationDataset(Dataset):
-    """Some rows of the activations and their targets.
+    """Activations and targets of n images.
 
     Parameters
     ----------
     activations : ndarray (n_rows, ...)
     rows : ndarray (n, n_versions), int
-        Where in it the images stand; of several versions of an image one is drawn
-        at random each time.
-    targets : Targets
-        Of those n images.
+        Row in `activations` of each version of an image. Each access draws one of
+        the versions at random.
+    targets : Targets (n)
     """
 
     def __init__(self, activations: np.ndarray, rows: np.ndarray, targets: Targets):
@@ -36,7 +35,7 @@ class ActivationDataset(Dataset):
         return len(self.rows)
 
     def __getitems__(self, selection: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """A whole batch in one gather, where a DataLoader would ask for it a sample a call."""
+        """Return a batch in one gather, instead of one call for each image."""
         chosen = np.asarray(selection)
         n_versions = self.rows.shape[1]
         version = torch.randint(n_versions, (len(chosen),)) if n_versions > 1 else 0
@@ -44,13 +43,15 @@ class ActivationDataset(Dataset):
         return self.activations.index_select(0, rows), self.targets.tensors(chosen)
 
 
-def _whole(batch: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
-    """A DataLoader's collate_fn for what is a batch already."""
+def _identity_collate(
+    batch: tuple[Tensor, dict[str, Tensor]],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the batch as it is: ActivationDataset has collated it already."""
     return batch
 
 
 class HeadNet(NeuralNet):
-    """A skorch net whose forward pass runs in mixed precision where that is faster."""
+    """A skorch net whose forward pass runs in mixed precision if `autocast` is given."""
 
     def __init__(self, *args: Any, autocast: torch.dtype | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -63,9 +64,9 @@ class HeadNet(NeuralNet):
 
 
 def restore_net(head: nn.Module, criterion: Criterion) -> HeadNet:
-    """A net for prediction, on the CPU, around a head that is trained already.
+    """Return a net on the CPU, for prediction only, around a trained head.
 
-    It takes arrays of activations, as any skorch net does.
+    It takes arrays of activations, like any skorch net.
     """
     collate = {f"iterator_{kind}__collate_fn": None for kind in ("train", "valid")}
     net = make_net(head, criterion, callbacks=None, **collate).initialize()
@@ -75,14 +76,14 @@ def restore_net(head: nn.Module, criterion: Criterion) -> HeadNet:
 
 
 def make_net(head: nn.Module, criterion: Criterion, **options: Any) -> HeadNet:
-    """A net around `head` itself."""
+    """Return a net that trains `head` in place."""
     defaults: dict[str, Any] = {
         "iterator_train__shuffle": True,
-        "iterator_train__collate_fn": _whole,
-        "iterator_valid__collate_fn": _whole,
+        "iterator_train__collate_fn": _identity_collate,
+        "iterator_valid__collate_fn": _identity_collate,
     }
     return HeadNet(
-        lambda: head,  # given the instance itself, skorch would train a copy
+        lambda: head,  # skorch would train a copy of an instance
         criterion=lambda: criterion,
         predict_nonlinearity=criterion.probabilities,
         **defaults | options,

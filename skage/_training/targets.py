@@ -1,4 +1,4 @@
-"""What a network learns from: labels, ages and distributions, a row an image."""
+"""Training targets: labels, weights, ages and distributions, one row for each image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_consistent_length,
-    column_or_1d,
-)
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 from torch import Tensor
 
 from .._checks import check_ages, check_weights
@@ -21,7 +18,7 @@ from .._targets import AgeTargets
 
 @dataclass
 class Targets:
-    """What the network learns from, a row an image.
+    """Targets of n images.
 
     Parameters
     ----------
@@ -32,7 +29,7 @@ class Targets:
     ages : ndarray (n,), float32, or None
         Ages in years.
     distribution : ndarray (n, n_classes), float32, or None
-        Over the classes; None puts all on `codes`.
+        Target distribution over the classes; None stands for all mass on `codes`.
     """
 
     codes: np.ndarray
@@ -45,14 +42,15 @@ class Targets:
 
     @property
     def years(self) -> np.ndarray:
-        """The ages, or the codes where they are not known: what a split is even in."""
+        """Ages, or the codes if ages are unknown; validation splits are even over them."""
         return self.codes if self.ages is None else self.ages
 
     def take(self, rows: np.ndarray) -> Targets:
-        """Those of some images, by mask or positions."""
+        """Return the targets of some images, given a mask or positions."""
         return Targets(**{name: values[rows] for name, values in self._fields()})
 
     def tensors(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Return the targets of some images as tensors, by name."""
         return {name: torch.from_numpy(values[rows]) for name, values in self._fields()}
 
     def _fields(self) -> list[tuple[str, np.ndarray]]:
@@ -61,16 +59,16 @@ class Targets:
 
 @dataclass
 class Labels:
-    """What fit is told about its images, checked.
+    """Checked labels of the images of a fit, without images of weight zero.
 
     Parameters
     ----------
     rows : ndarray (n,), int
-        Positions of the images whose weight is not zero.
+        Positions in X of the images whose weight is not zero.
     classes : ndarray (n_classes,)
-        Their labels, sorted.
+        Their distinct labels, sorted.
     targets : Targets (n)
-        Of these images.
+        Their targets.
     bin_values : ndarray (n_classes,) or None
         Ages in years that the classes stand for.
     """
@@ -81,7 +79,7 @@ class Labels:
     bin_values: np.ndarray | None
 
     def targets_of(self, positions: np.ndarray) -> Targets:
-        """Of some of these images, by their positions among all."""
+        """Return the targets of some of these images, given their positions in X."""
         targets = self.targets.take(np.isin(self.rows, positions))
         targets.weight /= targets.weight.mean()
         return targets
@@ -93,7 +91,7 @@ def check_labels(
     class_weight: Any = None,
     targets: AgeTargets | None = None,
 ) -> Labels:
-    """Check what goes with n images; see `VGG16Classifier.fit`.
+    """Check labels, weights and targets; see `VGG16Classifier.fit`.
 
     Raises
     ------
@@ -102,7 +100,7 @@ def check_labels(
         not match them; or if all weights are zero.
     """
     y = column_or_1d(y, warn=True)
-    if targets is None:  # codes of bins may be many
+    if targets is None:  # scikit-learn would warn about a large number of bin codes
         check_classification_targets(y)
     ages = bin_values = distributions = None
     if targets is not None:
@@ -112,17 +110,17 @@ def check_labels(
         n_bins = len(bin_values)
         if y.dtype.kind not in "iu" or not 0 <= y.min() <= y.max() < n_bins:
             raise ValueError(
-                f"targets has {n_bins} bins, so the labels must be whole numbers from 0 to "
-                f"{n_bins - 1}; they are {np.unique(y)}."
+                f"targets has {n_bins} bins, but the labels are {np.unique(y)}. Pass bin codes: "
+                f"whole numbers from 0 to {n_bins - 1}."
             )
         if distributions is not None and np.shape(distributions) != (len(y), n_bins):
             raise ValueError(
-                f"The distributions of targets must have a row a label and a column a bin, shape "
-                f"({len(y)}, {n_bins}); got {np.shape(distributions)}."
+                f"targets.distributions has shape {np.shape(distributions)}, but there are "
+                f"{len(y)} labels and {n_bins} bins. Pass shape ({len(y)}, {n_bins})."
             )
     weight = check_weights(sample_weight, len(y))
     if class_weight is not None:
-        balance = check_weights(_balance(class_weight, y, weight > 0, ages), len(y))
+        balance = check_weights(_class_weights(class_weight, y, weight > 0, ages), len(y))
         with np.errstate(under="ignore"):
             weight = check_weights(weight * balance, len(y))
     rows = np.flatnonzero(weight)
@@ -131,15 +129,19 @@ def check_labels(
         distributions = np.asarray(distributions, np.float32)
         distributions = distributions[rows][:, classes]
         totals = distributions.sum(axis=1, keepdims=True)
-        if not (totals > 0).all():
-            raise ValueError("A distribution has no probability on any label that is there.")
+        empty = rows[~(totals[:, 0] > 0)]
+        if len(empty):
+            raise ValueError(
+                f"targets.distributions has no probability on any label of y at index {empty[0]}. "
+                "Leave out such images, or give them a weight of 0."
+            )
         distributions /= totals
     return Labels(
         rows,
         classes,
         Targets(
             codes.astype(np.int64),
-            _on_average_1(weight[rows]),
+            _normalised(weight[rows]),
             None if ages is None else ages[rows],
             distributions,
         ),
@@ -147,27 +149,33 @@ def check_labels(
     )
 
 
-def _on_average_1(weight: np.ndarray) -> np.ndarray:
+def _normalised(weight: np.ndarray) -> np.ndarray:
+    """Scale weights to a mean of 1."""
     with np.errstate(under="ignore"):
         return (weight / weight.mean()).astype(np.float32)
 
 
-def _balance(
-    class_weight: Any, y: np.ndarray, counts: np.ndarray, ages: np.ndarray | None
+def _class_weights(
+    class_weight: Any, y: np.ndarray, is_used: np.ndarray, ages: np.ndarray | None
 ) -> np.ndarray:
-    """Weight of each image's label, or of its year of age; `counts` are those that matter."""
+    """Return the weight of each image's label, or of its year of age.
+
+    Images outside the mask `is_used` do not count when classes are balanced.
+    """
     if isinstance(class_weight, str) and class_weight == "balanced_ages":
         if ages is None:
             raise ValueError(
-                "class_weight='balanced_ages' needs ages: put the classifier into "
+                "class_weight='balanced_ages' needs ages in years. Put the classifier into "
                 "BinnedAgeRegressor, or pass targets to fit."
             )
         y = np.floor(ages)
-    present = np.unique(y[counts])
+    present = np.unique(y[is_used])
     if isinstance(class_weight, dict):
         balance = np.array([class_weight.get(label, 1.0) for label in present])
         if not (np.isfinite(balance).all() and (balance >= 0).all()):
-            raise ValueError(f"class_weight={class_weight!r} must hold numbers >= 0.")
+            raise ValueError(
+                f"class_weight={class_weight!r} must map labels to finite numbers >= 0."
+            )
     else:
-        balance = compute_class_weight("balanced", classes=present, y=y[counts])
+        balance = compute_class_weight("balanced", classes=present, y=y[is_used])
     return balance[np.searchsorted(present, y).clip(0, len(present) - 1)]

@@ -24,22 +24,16 @@ from .._activations.projection import Projection
 from .._hardware import one_thread
 from .._networks.vgg import VGGLayers
 from ..schedules import OneCycle, StepDecay
-from .callbacks import (
-    AgeError,
-    EpochBar,
-    Schedule,
-    StopIfDiverged,
-    diverged,
-)
+from .callbacks import AgeError, EpochBar, RaiseOnDivergence, Schedule, divergence_error
 from .checkpoint import Checkpoint
 from .criterion import Criterion
 from .net import ActivationDataset, HeadNet, make_net, restore_net
 from .targets import Targets
 
-# Parameters of a head that one thread trains about as fast as two: fits side by
-# side then take a processor each.
-_SMALL = 1_000_000
-_PATIENCE = 5  # epochs without a better validation error, for early_stopping=True
+# One thread trains a head of at most this many parameters about as fast as two, which
+# leaves the other processors to parallel fits.
+_MAX_SINGLE_THREAD = 1_000_000
+_PATIENCE = 5  # epochs without improvement, for early_stopping=True
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class TrainingConfig:
 
     @property
     def facts(self) -> tuple[Any, ...]:
-        """What decides the trained weights, but for the data; part of a checkpoint's name."""
+        """Everything but the data that determines the weights; part of a checkpoint's name."""
         left_out = ("callbacks", "verbose", "device")
         return tuple(getattr(self, f.name) for f in fields(self) if f.name not in left_out)
 
@@ -75,15 +69,14 @@ class TrainingData:
     ----------
     activations : ndarray (n_rows, ...)
     rows : ndarray (n, n_versions), int
-        Where in `activations` each image and its copies stand.
-    targets : Targets
-        Of the n images.
+        Row in `activations` of each image and its copies.
+    targets : Targets (n)
     is_valid : ndarray (n,), bool
-        Which images are held out for validation; the others are trained on.
+        Which images are held out for validation.
     keys : list of bytes
-        What the activations are of.
+        Keys that identify the activations.
     projection : Projection or None
-        By which the activations were compressed.
+        The projection that reduced the activations.
     """
 
     activations: np.ndarray
@@ -95,13 +88,13 @@ class TrainingData:
 
     @property
     def facts(self) -> tuple[Any, ...]:
-        """What tells these data from others; part of a checkpoint's name."""
+        """Everything that identifies the data; part of a checkpoint's name."""
         return (*self.keys, *vars(self.targets).values(), self.is_valid)
 
     def release(self, module: VGGLayers) -> None:
-        """Merge the projection into the trained module, and let go of memory."""
+        """Merge the projection into the trained head, and release memory."""
         if self.projection is not None:
-            self.projection.fold_into(module.classifier)
+            self.projection.merge_into(module.classifier)
             release_pages(self.projection.components)
         release_pages(self.activations)
 
@@ -113,17 +106,21 @@ def train(
     config: TrainingConfig,
     checkpoint: Path | None = None,
 ) -> HeadNet:
-    """Train `head` with skorch and return the net, fit for prediction only.
+    """Train `head` with skorch, and return a net for prediction only.
 
-    The optimizer's state is dropped, the history kept. With a `checkpoint` file a
-    training that was interrupted continues from there.
+    The net has the history, but not the optimizer's state. With a `checkpoint` file,
+    an interrupted training resumes from it.
+
+    Raises
+    ------
+    ValueError
+        If training diverges, or the optimizer is not valid.
     """
     targets, is_valid = data.targets, data.is_valid
     training = ActivationDataset(data.activations, data.rows[~is_valid], targets.take(~is_valid))
     valid = ActivationDataset(data.activations, data.rows[is_valid, :1], targets.take(is_valid))
 
-    own: list[tuple[str, Callback]] = []
-    own.append(("diverged", StopIfDiverged()))
+    own: list[tuple[str, Callback]] = [("divergence", RaiseOnDivergence())]
     in_years = targets.ages is not None and criterion.values is not None
     if in_years and criterion.values is not None:
         values = criterion.values.double().numpy()
@@ -157,12 +154,12 @@ def train(
         **_optimizer_options(config),
     )
     n_parameters = sum(parameter.numel() for parameter in head.parameters())
-    with _ctrl_c_raises(), one_thread(if_true=n_parameters <= _SMALL):
+    with _ctrl_c_raises(), one_thread(if_true=n_parameters <= _MAX_SINGLE_THREAD):
         net.fit(training, None)
-    # The last steps of all come after the last loss.
+    # The last step may diverge after the last loss was computed.
     sample = net.evaluation_step(training.__getitems__(list(range(min(len(training), 32)))))
     if not sample.isfinite().all():
-        raise diverged(net)
+        raise divergence_error(net, "the network's outputs are")
     trained = restore_net(head, criterion)
     trained.history = net.history
     return trained
@@ -170,18 +167,18 @@ def train(
 
 @contextlib.contextmanager
 def _ctrl_c_raises() -> Iterator[None]:
-    """Let Ctrl-C end the work, which skorch takes for a wish to stop training early."""
+    """Raise KeyboardInterrupt on Ctrl-C, where skorch would only stop training early."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread alone
+        yield  # only the main thread can handle signals
         return
     pressed = False
 
-    def note(*args: Any) -> None:
+    def handle(*args: Any) -> None:
         nonlocal pressed
         pressed = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
@@ -193,7 +190,7 @@ def _ctrl_c_raises() -> Iterator[None]:
 def _param_groups(
     head: VGGLayers, lr: float, ratio: float | Mapping[str, float]
 ) -> list[tuple[str, dict[str, float]]]:
-    """skorch's groups of parameters whose learning rate is not `lr`."""
+    """Return skorch's parameter groups, for layers whose learning rate is not `lr`."""
     if isinstance(ratio, Mapping):
         rates = [(layer, ratio.get(block, 1.0)) for layer, block in head.blocks.items()]
     else:
@@ -202,19 +199,22 @@ def _param_groups(
 
 
 def _optimizer_options(config: TrainingConfig) -> dict[str, Any]:
-    """skorch's arguments for an optimizer."""
+    """Return skorch's arguments for the optimizer."""
     names = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    kind: Any = names.get(config.optimizer, config.optimizer)
-    whole = kind.func if isinstance(kind, partial) else kind
-    if not (isinstance(whole, type) and issubclass(whole, torch.optim.Optimizer)):
-        raise ValueError(f"optimizer={config.optimizer!r} is not a torch optimizer class.")
-    options: dict[str, Any] = {"optimizer": kind}
-    if kind is torch.optim.SGD and config.optimizer == "sgd":
+    factory: Any = names.get(config.optimizer, config.optimizer)
+    optimizer = factory.func if isinstance(factory, partial) else factory
+    if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
+        raise ValueError(
+            f"optimizer={config.optimizer!r} is not a torch optimizer class. Pass 'sgd', 'adam', "
+            "'adamw' or a class such as torch.optim.RMSprop."
+        )
+    options: dict[str, Any] = {"optimizer": factory}
+    if config.optimizer == "sgd":
         options["optimizer__momentum"] = 0.9
-    if whole in names.values() and config.device.type in ("cpu", "cuda"):
-        options["optimizer__fused"] = True  # one pass over the parameters a step, not eight
-    if "weight_decay" in inspect.signature(whole).parameters:
+    if optimizer in names.values() and config.device.type in ("cpu", "cuda"):
+        options["optimizer__fused"] = True  # one pass over the parameters in each step, not eight
+    if "weight_decay" in inspect.signature(optimizer).parameters:
         options["optimizer__weight_decay"] = config.weight_decay
     elif config.weight_decay:
-        raise ValueError(f"{whole.__name__} has no weight_decay. Pass weight_decay=0.")
+        raise ValueError(f"{optimizer.__name__} has no weight_decay. Pass weight_decay=0.")
     return options
