@@ -86,7 +86,7 @@ def test_a_fit_that_was_killed_ends_with_the_same_bits(
     assert not list((tmp_path / "kept").iterdir())
 
 
-def test_a_fit_that_stopped_early_is_not_gone_on_with(
+def test_a_fit_that_stopped_early_is_not_resumed(
     paths, faces, vgg11_file, tmp_path, monkeypatch
 ):
     options = OPTIONS | {"early_stopping": 1, "lr": 0.01, "max_epochs": 40, "weights": vgg11_file}
@@ -111,7 +111,7 @@ def test_a_fit_that_stopped_early_is_not_gone_on_with(
         {"loss": {"cross_entropy": 1, "expectation_l1": 1}, "representative": "midpoint"},
     ],
 )
-def test_another_fit_does_not_take_it_up(other, paths, faces, vgg11_file, tmp_path, monkeypatch):
+def test_another_fit_does_not_resume_from_it(other, paths, faces, vgg11_file, tmp_path, monkeypatch):
     other = dict(other)
     bins = {"binner__representative": other.pop("representative", "mean")}
     options = OPTIONS | {"n_members": 1, "weights": vgg11_file}
@@ -127,7 +127,7 @@ def test_another_fit_does_not_take_it_up(other, paths, faces, vgg11_file, tmp_pa
     assert len(list(tmp_path.iterdir())) == 1  # of the first
 
 
-def test_a_process_that_is_killed_leaves_whole_files(tmp_path):
+def test_a_process_that_is_killed_leaves_complete_files(tmp_path):
     code = f"""
 import numpy as np
 from skage._training import checkpoint
@@ -175,8 +175,8 @@ print(fit(weights, checkpoint=folder))
 """
 
 
-def test_another_process_goes_on_with_the_same_bits(vgg11_file, tmp_path):
-    """Whose sets of texts have another order."""
+def test_another_process_resumes_with_the_same_bits(vgg11_file, tmp_path):
+    """Another hash seed gives sets of strings another order."""
 
     def run(n_epochs, seed):
         command = [sys.executable, "-c", _FIT + _KILLED, vgg11_file, tmp_path, str(n_epochs)]
@@ -210,7 +210,7 @@ def test_a_corrupted_file_is_ignored_with_a_warning(
     assert (model.predict(paths) == expected.predict(paths)).all()
 
 
-def test_what_it_does_not_keep_is_refused(paths, faces, tmp_path):
+def test_callbacks_are_refused_with_a_checkpoint(paths, faces, tmp_path):
     with pytest.raises(ValueError, match="Leave out callbacks"):
         tiny_model(checkpoint=tmp_path, callbacks=[EpochTimer()]).fit(paths, faces.target)
 
@@ -221,7 +221,7 @@ def test_a_file_in_place_of_the_folder_is_refused(paths, faces, tmp_path):
         tiny_model(checkpoint=tmp_path / "file").fit(paths, faces.target)
 
 
-def test_it_needs_a_seed(paths, faces, tmp_path):
+def test_a_checkpoint_needs_an_int_as_random_state(paths, faces, tmp_path):
     model = tiny_model(checkpoint=tmp_path, random_state=np.random.RandomState(0))
     with pytest.raises(ValueError, match=r"checkpoint=.* needs an int as random_state"):
         model.fit(paths, faces.target)

@@ -70,7 +70,7 @@ def test_each_image_is_computed_once_across_stores_and_orders(paths, network, ca
     assert first.dtype == np.float16
 
 
-def test_other_weights_or_sizes_are_other_entries(paths, network, tmp_path):
+def test_other_weights_or_sizes_have_separate_entries(paths, network, tmp_path):
     torch.manual_seed(1)
     options = {"trainable": "classifier", "hidden_layer_sizes": (), "dropout": 0}
     part, _ = build_network(2, weights=None, image_size=32, **options)
@@ -182,7 +182,7 @@ def test_a_chunk_that_another_process_has_stored_meanwhile_is_not_computed(
     assert calls == []
 
 
-def test_a_file_that_changes_is_read_anew(network, tmp_path, monkeypatch):
+def test_a_file_that_changes_is_read_again(network, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_SETTLED", 0)
     path = tmp_path / "face.png"
     pool = ActivationPool()
@@ -197,7 +197,7 @@ def test_a_file_that_changes_is_read_anew(network, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children")
-def test_killed_at_any_moment_a_store_holds_nothing_wrong(tmp_path):
+def test_a_store_killed_at_any_moment_has_no_wrong_entries(tmp_path):
     script = Path(__file__).with_name("kill.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(

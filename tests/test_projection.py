@@ -75,7 +75,7 @@ def test_a_merged_projection_does_not_change_the_outputs(images, hidden):
     assert after.detach().numpy() == pytest.approx(before.detach().numpy(), abs=5e-3)
 
 
-def test_it_is_learned_once_for_all_processes_that_share_a_store(images, tmp_path, monkeypatch):
+def test_processes_that_share_a_store_learn_a_projection_once(images, tmp_path, monkeypatch):
     calls, learn = [], projection._learn
     monkeypatch.setattr(projection, "_learn", lambda *args: calls.append(1) or learn(*args))
     training = np.arange(60) < 50

@@ -75,7 +75,7 @@ def files(faces, tmp_path_factory):
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("share", [0, 1e-6, 1e-3, 0.5])
 @pytest.mark.parametrize("where", ["header", "anywhere"])
-def test_every_damage_is_refused(files, tmp_path, which, share, where):
+def test_every_corruption_is_refused(files, tmp_path, which, share, where):
     content = np.fromfile(files[which], dtype=np.uint8)
     n_header = 8 + int.from_bytes(content[:8].tobytes(), "little")
     rng = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def test_a_file_that_is_longer_than_written_is_refused(files, tmp_path):
         skage.load(tmp_path / "longer.skage")
 
 
-def test_damaged_models_are_not_taken_for_weights(files, faces, tmp_path):
+def test_corrupted_models_are_refused_as_weights(files, faces, tmp_path):
     content = bytearray(files[0].read_bytes())
     content[-1000] ^= 1
     (tmp_path / "damaged.skage").write_bytes(content)
@@ -171,7 +171,7 @@ def test_a_model_does_not_depend_on_torchs_default_type(faces, tmp_path):
     assert (skage.load(tmp_path / "age.skage").predict(faces.data) == found).all()
 
 
-def test_only_what_can_be_stored_safely_is_saved(tmp_path):
+def test_a_model_of_another_classifier_is_not_saved(tmp_path):
     X, y = np.arange(10.0)[:, None], np.arange(10.0)
     model = BinnedAgeRegressor(LogisticRegression(), AgeBinner(2))
     with pytest.raises(NotFittedError):
@@ -200,7 +200,7 @@ def test_a_loaded_model_is_fitted_as_the_saved_one(faces, tmp_path):
     assert (loaded.predict(faces.data) == model.predict(faces.data)).all()
 
 
-def test_an_output_layer_goes_with_its_bins(faces, tmp_path):
+def test_an_output_layer_is_loaded_only_for_the_same_bins(faces, tmp_path):
     model = tiny_model(4).fit(faces.data, faces.target)
     model.save(tmp_path / "real.skage")
     options = {"weights": tmp_path / "real.skage", "optimizer": "sgd", "lr": 1e-12}
@@ -215,7 +215,7 @@ def test_an_output_layer_goes_with_its_bins(faces, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"trainable": "block5", "n_members": 2}])
-def test_training_goes_on_from_a_model_file(faces, tmp_path, options):
+def test_training_continues_from_a_model_file(faces, tmp_path, options):
     model = tiny_model(4, **options).fit(faces.data, faces.target)
     model.save(tmp_path / "real.skage")
     options |= {"weights": tmp_path / "real.skage", "optimizer": "sgd", "n_members": 1}

@@ -5,7 +5,7 @@ from skage._targets import AgeTargets
 from skage._training.targets import check_labels
 
 
-def test_labels_without_weight_are_no_classes():
+def test_labels_of_zero_weight_are_not_classes():
     labels = check_labels(
         [3, 1, 2, 1],
         sample_weight=[1, 2, 0, 1],
@@ -23,7 +23,7 @@ def test_labels_without_weight_are_no_classes():
     np.testing.assert_allclose(labels.targets.distribution, [[0, 1], [2 / 3, 1 / 3], [1, 0]])
 
 
-def test_weights_of_the_images_that_are_left_are_1_on_average():
+def test_weights_of_the_remaining_images_average_1():
     labels = check_labels([0, 1, 0, 1], sample_weight=[1, 0, 2, 4])
     np.testing.assert_allclose(labels.targets_of(np.array([2, 3])).weight, [2 / 3, 4 / 3])
 

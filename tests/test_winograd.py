@@ -32,7 +32,7 @@ def test_values_and_gradients_are_those_of_a_convolution(n, side):
         assert torch.allclose(found.double(), wanted, rtol=0, atol=3e-5 * wanted.abs().max().item())
 
 
-def test_only_training_in_float32_takes_the_other_way():
+def test_only_training_in_float32_uses_winograds_algorithm():
     fast, plain, x = both(3, (7, 7), 64, 64)
     plain.float()
     assert (fast(x) != plain(x)).any()
@@ -45,7 +45,7 @@ def test_only_training_in_float32_takes_the_other_way():
     assert (narrow(x[:, :3]) == expected).all()
 
 
-def test_it_gives_the_same_bits_each_time():
+def test_training_gives_the_same_bits_each_time():
     results = []
     for _ in range(3):
         fast, _, x = both(32, (7, 7), 128, 128)
