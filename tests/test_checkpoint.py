@@ -86,9 +86,7 @@ def test_a_fit_that_was_killed_ends_with_the_same_bits(
     assert not list((tmp_path / "kept").iterdir())
 
 
-def test_a_fit_that_stopped_early_is_not_resumed(
-    paths, faces, vgg11_file, tmp_path, monkeypatch
-):
+def test_a_fit_that_stopped_early_is_not_resumed(paths, faces, vgg11_file, tmp_path, monkeypatch):
     options = OPTIONS | {"early_stopping": 1, "lr": 0.01, "max_epochs": 40, "weights": vgg11_file}
     whole = tiny_model(**options).fit(paths, faces.target)
     n_first = sum(row["member"] == 0 for row in whole.classifier_.history_)
@@ -111,7 +109,9 @@ def test_a_fit_that_stopped_early_is_not_resumed(
         {"loss": {"cross_entropy": 1, "expectation_l1": 1}, "representative": "midpoint"},
     ],
 )
-def test_another_fit_does_not_resume_from_it(other, paths, faces, vgg11_file, tmp_path, monkeypatch):
+def test_another_fit_does_not_resume_from_it(
+    other, paths, faces, vgg11_file, tmp_path, monkeypatch
+):
     other = dict(other)
     bins = {"binner__representative": other.pop("representative", "mean")}
     options = OPTIONS | {"n_members": 1, "weights": vgg11_file}
