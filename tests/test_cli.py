@@ -598,3 +598,43 @@ def test_progress_can_be_asked_for_without_a_terminal(table, tmp_path, model, op
     for result, bar in ((trained, "epochs: "), (predicted, "images: ")):
         assert result.exit_code == 0, result.output
         assert (bar in result.stderr) == (option == "--progress")
+
+
+def test_ages_are_found_by_a_pattern_in_the_names(tmp_path, paths, faces):
+    (tmp_path / "faces").mkdir()
+    for i in range(20):
+        name = f"ann{i // 2}_{faces.target[i]:.0f}y-{i}.png"
+        Image.open(paths[i]).save(tmp_path / "faces" / name)
+    Image.open(paths[20]).save(tmp_path / "faces" / "unknown.png")
+    pattern = r"(?P<person>\w+)_(?P<age>\d+)y"
+    given = [tmp_path / "faces", "-o", tmp_path / "age.skage", "--age-pattern", pattern]
+    trained = run("train", *given, *TINY)
+    assert trained.exit_code == 0, trained.output
+    assert "1 file (path does not match " in trained.output
+    assert trained.output.splitlines()[0].endswith("): unknown.png")
+    assert "Trained on 20 images" in trained.output
+    found = skage.datasets.load_folder(tmp_path / "faces", pattern=pattern)
+    assert sorted(found.target) == sorted(faces.target[:20])
+    assert found.frame["person"].nunique() == len(set(found.groups)) == 10
+
+
+def test_data_sets_are_read_by_their_loaders(tmp_path, paths):
+    (option,) = (option for option in main.commands["tune"].params if option.name == "loader")
+    loaders = {name.removeprefix("load_") for name in skage.datasets.__all__ if "load_" in name}
+    assert {*option.type.choices} == loaders - {"table", "folder"}
+    for i in range(20):
+        shutil.copy(paths[i], tmp_path / f"{i // 2 + 1:03d}A{20 + i}.JPG")
+    given = ["--loader", "fgnet", "-o", tmp_path / "age.skage", *TINY]
+    trained = run("train", tmp_path, *given)
+    assert trained.exit_code == 0, trained.output
+    assert "Trained on 20 images" in trained.output
+
+
+def test_what_is_set_of_errors_is_heeded_when_the_table_is_read(tmp_path, paths):
+    rows = [f"{path},{20 + i}" for i, path in enumerate(paths[:10])]
+    (tmp_path / "faces.csv").write_text("\n".join(["path,age", *rows, "gone.jpg,30"]))
+    given = [tmp_path / "faces.csv", "-o", tmp_path / "age.skage", *TINY]
+    assert run("train", *given).exit_code == 1
+    trained = run("train", *given, "--set", "classifier.on_error=skip")
+    assert "1 file (file is missing)" in trained.output
+    assert trained.exit_code == 0, trained.output

@@ -187,18 +187,27 @@ def test_two_processes_find_the_same(table, tmp_path):
     assert pd.read_csv(tmp_path / "age.search.csv").drop(columns="seconds").equals(one)
 
 
-def test_ages_are_found_by_a_pattern_in_the_names(tmp_path, paths, faces):
-    (tmp_path / "faces").mkdir()
-    for i in range(20):
-        name = f"ann{i // 2}_{faces.target[i]:.0f}y-{i}.png"
-        Image.open(paths[i]).save(tmp_path / "faces" / name)
-    Image.open(paths[20]).save(tmp_path / "faces" / "unknown.png")
-    pattern = r"(?P<person>\w+)_(?P<age>\d+)y"
-    given = [tmp_path / "faces", "-o", tmp_path / "age.skage", "--age-pattern", pattern]
-    trained = run("train", *given, *TINY)
-    assert trained.exit_code == 0, trained.output
-    assert "1 file (path does not match " in trained.output
-    assert "Trained on 20 images" in trained.output
-    found = skage.datasets.load_folder(tmp_path / "faces", pattern=pattern)
-    assert sorted(found.target) == sorted(faces.target[:20])
-    assert found.frame["person"].nunique() == len(set(found.groups)) == 10
+def test_what_two_candidates_crop_has_their_own_size(table, monkeypatch):
+    sizes, fit = [], skage.BinnedAgeRegressor.fit
+
+    def noting(self, X, *arguments):
+        sizes.append((self.classifier.image_size, X[0]._how.size))
+        return fit(self, X, *arguments)
+
+    monkeypatch.setattr(BinnedAgeRegressor, "fit", noting)
+    grid = ["--grid", "classifier.image_size=32,48"]
+    result = tune(table, "--crop", "haar", "--on-no-face", "whole", grid=grid)
+    assert result.exit_code == 0, result.output
+    assert set(sizes) == {(32, 32), (48, 48)}
+
+
+def test_an_image_that_cannot_be_read_is_told_once_and_left_out(table, tmp_path, paths):
+    frame = pd.read_csv(table)
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    frame.loc[40] = [str(tmp_path / "broken.png"), 30, "p99", 31]
+    frame.to_csv(table, index=False)
+    assert "broken.png (item " in tune(table).output
+    result = tune(table, "--set", "classifier.on_error=skip")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("images cannot be read and are left out of fit") <= 2
+    assert np.isfinite(pd.read_csv(tmp_path / "age.search.csv")["mae"]).all()

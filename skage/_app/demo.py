@@ -79,6 +79,8 @@ def run_demo(picture: str | os.PathLike, random_state: int = 0, verbose: int = 0
             n_components=None,
             loss="cross_entropy",
             lr=1e-3,
+            weight_decay=5e-4,
+            test_augment=None,
             image_size=64,
             dropout=0.0,
             optimizer="adam",

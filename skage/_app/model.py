@@ -78,7 +78,7 @@ def model_options(command: Any) -> Any:
                 from .describe import describe_parameters
 
                 recipe = _recipe(preset, assignments, {})
-                click.echo_via_pager(describe_parameters(preset, recipe.model()))
+                click.echo(describe_parameters(preset, recipe.model()))
             return
         for parameter in context.command.params:
             if parameter.name in ("data", "grid") and not options[parameter.name]:
