@@ -164,19 +164,15 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     near = [by_last_word[last_word]] if last_word in by_last_word else []
     near = near or difflib.get_close_matches(name, known, n=1)
     near = near or [by_last_word[k] for k in difflib.get_close_matches(last_word, by_last_word, 1)]
-    hint = f" Did you mean {near[0]}?" if near else ""
-    if near == [name]:
-        hint = ""
+    hint = f" Did you mean {near[0]}?" if near and near != [name] else ""
     return f"There is no parameter {name!r}.{hint} --help-parameters lists all of them."
 
 
 def _with_value_objects(model: Any) -> Any:
     """A copy with the value objects that None stands for, so that it has their parameters."""
-    from sklearn.base import clone
-
     from ..augment import Jitter
 
-    whole = clone(with_defaults(model))
+    whole = with_defaults(model)
     for name in ("augment", "test_augment"):
         if getattr(whole.classifier, name) is None:  # what set_params says of it is clear
             whole.set_params(**{f"classifier__{name}": Jitter()})
