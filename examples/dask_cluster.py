@@ -56,6 +56,7 @@ def main() -> None:
             lr=1e-3,
             batch_size=64,
             n_components=None,
+            test_augment=None,
             image_size=options.image_size,
             optimizer="adam",
             max_epochs=20,

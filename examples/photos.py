@@ -37,6 +37,8 @@ def train(faces, weights: str, cache: str, image_size: int) -> BinnedAgeRegresso
         max_epochs=20,
         validation_fraction=0,
         loss="cross_entropy",
+        weight_decay=5e-4,
+        test_augment=None,
         runtime=Runtime(feature_cache=cache),
         random_state=0,
     )

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 # Large tensors in large pages of memory, where the system has them: fresh memory costs a
-# sixth to a quarter of VGG's time else. torch reads this when it makes its first tensor.
+# sixth to a quarter of VGG's time otherwise. torch reads this when it makes its first tensor.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 # Names are imported on first use: `import skage` must not wait for torch.

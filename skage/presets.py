@@ -57,6 +57,7 @@ def accurate(**parameters: Any) -> BinnedAgeRegressor:
     """
     classifier = VGG16Classifier(
         trainable="block5",
+        loss={"cross_entropy": 1, "expectation_l1": 0.1},
         image_size=192,
         augment=Jitter(2),
         test_augment="mirror",
@@ -100,7 +101,7 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
     frequent ages weigh less in the loss. The paper does not average over views of a test image;
     ``test_augment="mirror"`` does.
 
-    A model of IMDB-WIKI that its `save` wrote goes on to apparent ages with
+    A model of IMDB-WIKI that its `save` wrote can be trained further on apparent ages with
     ``dex(weights="real.skage")``: all twenty networks start from its first one.
 
     The cost is the paper's too: twenty trainings of all of VGG16, and 540 MB a network
@@ -120,6 +121,7 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
         loss="cross_entropy",
         image_size=(224, 256),
         augment=Jitter(10, rotation=10, shift=0.1, scale=0.1, mirror=True),
+        test_augment=None,
         class_weight="balanced_ages",
         lr=1e-3,
         lr_ratio=0.1,

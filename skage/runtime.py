@@ -38,7 +38,7 @@ class Runtime(BaseEstimator):
     feature_cache : path, "auto" or None, default=None
         Folder where activations of the frozen layers are kept for later fits and
         predictions, at most 20 GB of them (see ``python -m skage cache``). "auto"
-        is a folder of skage's own among the user's caches. The folder must be on a
+        is skage's folder in the user's cache directory. The folder must be on a
         local disk, not on a network file system. None keeps activations only as
         long as the process needs them.
 

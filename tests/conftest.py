@@ -30,6 +30,8 @@ def tiny_classifier(**options):
         "loss": "cross_entropy",
         "lr": 1e-3,
         "batch_size": 64,
+        "weight_decay": 5e-4,
+        "test_augment": None,
         "max_epochs": 2,
         "optimizer": "adam",
         "random_state": 0,

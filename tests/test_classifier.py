@@ -633,7 +633,7 @@ def test_a_model_of_an_absent_device_predicts_on_the_cpu(faces, fitted):
         ({"n_components": 37}, r"n_components=37 exceeds the number of training images \(36\)"),
         (
             {"n_components": 20, "trainable": "output", "weights": "x"},
-            r"activations an image \(16\)",
+            r"activations per image \(16\)",
         ),
         (
             {"n_components": 8, "trainable": "block5"},
@@ -662,7 +662,7 @@ def test_lengths_must_agree(faces, labels):
 def test_defaults_are_the_papers():
     parameters = VGG16Classifier().get_params()
     expected = {
-        "weights": "imagenet", "weight_decay": 5e-4, "dropout": 0.5,
+        "weights": "imagenet", "dropout": 0.5,
         "lr_schedule": None, "image_size": 224, "optimizer": "sgd",
     }  # fmt: skip
     assert parameters | expected == parameters

@@ -86,6 +86,8 @@ def frozen_model(weights: str, cache: Path) -> BinnedAgeRegressor:
         max_epochs=20,
         validation_fraction=0,
         loss="cross_entropy",
+        weight_decay=5e-4,
+        test_augment=None,
         runtime=Runtime(feature_cache=cache),
         random_state=0,
     )
@@ -108,6 +110,7 @@ def deep_model(weights: str, cache: Path, scratch: Path) -> BinnedAgeRegressor:
         max_epochs=10,
         validation_fraction=0,
         batch_size=64,
+        test_augment=None,
         runtime=Runtime(feature_cache=cache, checkpoint=scratch / "checkpoints"),
         random_state=0,
     )

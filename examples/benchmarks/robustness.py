@@ -679,6 +679,7 @@ def tiny_model(on_error: str = "skip", **options: Any) -> BinnedAgeRegressor:
         "image_size": SIZE,
         "hidden_layer_sizes": (16,),
         "n_components": None,
+        "test_augment": None,
         "max_epochs": 1,
         "random_state": 0,
         "runtime": Runtime(n_jobs=N_THREADS),

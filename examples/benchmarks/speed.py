@@ -58,6 +58,8 @@ def skage_model(weights: str, cache: str | None, **options) -> BinnedAgeRegresso
         "hidden_layer_sizes": (256,),
         "n_components": 768,
         "loss": "cross_entropy",
+        "weight_decay": 5e-4,
+        "test_augment": None,
         "lr": 0.02,
         "batch_size": 128,
         "max_epochs": N_EPOCHS,

@@ -1,20 +1,20 @@
-"""What "auto" and None stand for among the parameters of VGG16Classifier."""
+"""Defaults of VGG16Classifier that follow the number of training images."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Fewer training images than this are told of: the rules were not measured on them.
+# With fewer training images, fit warns: the rules were not measured on them.
 FEWEST = 100
 
 
 def n_components(n_images: int, most: int) -> int:
-    """Number of components to reduce activations to, for so many training images."""
+    """Number of components to reduce the activations to."""
     return max(1, min(2048, n_images * 4 // 5, most))
 
 
 def batch_size(n_images: int) -> int:
-    """Images in a training step, for so many training images."""
+    """Number of images in a training step."""
     return 32 if n_images < 500 else 64 if n_images < 1500 else 128
 
 

@@ -134,6 +134,7 @@ def _fitted(tensors: Mapping[str, Tensor], mean: Sequence[float], path: str) -> 
         hidden_layer_sizes=None if hidden == (4096, 4096) else hidden,
         n_components=None,
         loss="cross_entropy",
+        test_augment=None,
     )
     normalisation = tuple(value / 255 for value in mean), (1 / 255,) * 3
     vgg = VGG(
