@@ -134,8 +134,8 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         L2 penalty (decoupled with "adamw").
 
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-        Optimizer of the trained layers. "sgd" has a momentum of 0.9. For other options of an optimizer pass
-        ``functools.partial(torch.optim.SGD, momentum=0.8, nesterov=True)``.
+        Optimizer of the trained layers. "sgd" has a momentum of 0.9. For other options
+        pass ``functools.partial(torch.optim.SGD, momentum=0.8, nesterov=True)``.
 
     batch_size : int or "auto", default="auto"
         Number of images in a training step. "auto" follows the number of training
