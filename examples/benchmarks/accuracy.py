@@ -34,7 +34,7 @@ from folds import read_folds
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier
+from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier, presets
 from skage.augment import Jitter
 from skage.schedules import OneCycle, StepDecay
 
@@ -56,6 +56,8 @@ class Fit:
     ----------
     changes : dict
         Parameters in which it differs from the base of its kind.
+    default : bool
+        Whether the base is the default model, whose parameters are not searched.
     deep : bool
         Whether the base trains convolutions.
     rates : tuple of float
@@ -70,6 +72,7 @@ class Fit:
 
     changes: dict[str, Any]
     deep: bool = False
+    default: bool = False
     rates: tuple[float, ...] = ()
     n_members: tuple[int, ...] = (1,)
     mirror: bool = False
@@ -145,6 +148,7 @@ SOFT = target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)
 FINE = SOFT | {"classifier__n_components": 2048}
 VALIDATED = {"classifier__validation_fraction": 0.1, "classifier__early_stopping": 20}
 FITS: dict[str, Fit] = {
+    "default": Fit({}, default=True, mirror=True),
     "output layer": Fit({"classifier__hidden_layer_sizes": ()}, rates=RATES),
     "classifier": Fit({}),
     "all activations": Fit({"classifier__n_components": None}, rates=(0.001, 0.003)),
@@ -235,6 +239,9 @@ class Benchmark:
         return json.loads(file.read_text())
 
     def base(self, fit: Fit) -> BinnedAgeRegressor:
+        if fit.default:
+            cache = {"runtime__feature_cache": self.cache}
+            return presets.fast(weights=self.weights, random_state=0, **cache)
         if fit.deep:
             return deep_model(self.weights, self.cache, self.scratch)
         return frozen_model(self.weights, self.cache)
@@ -261,7 +268,7 @@ class Benchmark:
 
     def fit(self, fit: Fit, fold: int) -> dict[str, Any]:
         model = self.base(fit)
-        if not fit.deep:
+        if not (fit.deep or fit.default):
             model.set_params(**self.run("search", fold, self.searched))
         model.set_params(**fit.changes)
         if fit.rates:
@@ -356,9 +363,11 @@ def n_trainable(classifier: VGG16Classifier) -> int:
     """Parameters that one network trained."""
     module = classifier.net_.module_
     total = sum(parameter.numel() for parameter in module.parameters())
-    if classifier.n_components is not None:  # folded into the first dense layer since
+    is_dense = classifier.trainable in ("output", "classifier")
+    if is_dense and classifier.n_components is not None:  # folded into the first dense layer since
         folded = module.classifier[0] if classifier.hidden_layer_sizes else module.classifier[1]
-        total -= (folded.in_features - classifier.n_components) * folded.out_features
+        n_components = 2048 if classifier.n_components == "auto" else classifier.n_components
+        total -= (folded.in_features - n_components) * folded.out_features
     return total
 
 
