@@ -405,7 +405,7 @@ def test_paths_may_begin_with_a_tilde(paths, calls, tmp_path, monkeypatch):
 
 def test_without_a_cache_folder_the_model_may_still_be_passed(paths, monkeypatch, tmp_path):
     def homeless(_):
-        raise ValueError("There is no cache folder of this user.")
+        raise ValueError("This user has no cache folder. Set XDG_CACHE_HOME.")
 
     monkeypatch.setattr(detectors, "resolve_folder", homeless)
     with pytest.raises(ValueError, match=r"no cache folder .* Or pass YuNet's model as model_file"):

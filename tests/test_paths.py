@@ -20,7 +20,9 @@ def test_a_home_folder_is_expanded_and_what_names_nothing_is_refused(monkeypatch
         resolve_path("", "folder")
     with pytest.raises(ValueError, match="folder=' ' is empty"):
         resolve_path(" ", "folder")
-    with pytest.raises(ValueError, match="'~nobody-of-this-name/x' needs a home folder that is"):
+    with pytest.raises(
+        ValueError, match="'~nobody-of-this-name/x' needs a home folder that cannot"
+    ):
         resolve_path("~nobody-of-this-name/x")
     (tmp_path / "~odd").mkdir()
     assert resolve_path("~odd/x") == str(tmp_path / "~odd" / "x")

@@ -71,7 +71,7 @@ def test_the_entries_not_used_for_longest_go(tmp_path, monkeypatch):
 def test_a_store_smaller_than_the_work_says_so_once(tmp_path):
     with open_store(tmp_path) as entries:
         entries.limit = 500_000
-        with pytest.warns(UserWarning, match=r"smaller \(0.0005 GB\)") as caught:
+        with pytest.warns(UserWarning, match="is limited to 0.0005 GB, less") as caught:
             for i in range(100):
                 entries.put({key(i): content(i)})
         assert len(caught) == 1
@@ -118,9 +118,9 @@ def test_processes_open_a_new_store_at_the_same_moment(tmp_path):
         assert opener.exitcode == 0
 
 
-def test_what_a_busy_store_cannot_note_it_still_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "_FRESH", -1)
-    monkeypatch.setattr(store, "_NOTE_EVERY", 2)
+def test_a_store_is_read_while_times_of_use_cannot_be_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_USE_INTERVAL", -1)
+    monkeypatch.setattr(store, "_USE_BATCH", 2)
     with open_store(tmp_path) as entries, open_store(tmp_path) as other:
         entries.put({key(i): content(i) for i in range(5)})
         with other._transaction():
@@ -162,7 +162,7 @@ def test_a_folder_that_one_may_not_write_is_called_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store.sqlite3, "connect", refuse)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    told = r"\(you may not write there\).* Pass another folder"
+    told = r"\(it is not writable\).* Pass another folder"
     with pytest.warns(UserWarning, match=told), open_store(tmp_path) as entries:
         assert not entries.usable
 

@@ -1,1 +1,1 @@
-"""Paths that users give, and the container of model files."""
+"""Paths, the container of model files, and the feature cache on disk."""

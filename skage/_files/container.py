@@ -1,4 +1,4 @@
-"""The container of a model file: tensors and a JSON header under one checksum."""
+"""The container format of model files: tensors and a JSON header with a checksum."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _BLOCK = 2**20
 
 
 class ModelFileError(ValueError):
-    """A file that is missing, is not a model file, or is not as it was written."""
+    """A model file is missing, is not one, or has been changed since it was written."""
 
 
 def write_container(
     path: str | os.PathLike, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Write a safetensors file whose metadata hold the header and a checksum of all else.
+    """Write a safetensors file whose metadata contain the header and a checksum.
 
-    An earlier file is replaced by the whole new one, or left as it was.
+    The checksum covers the rest of the file. An existing file is replaced atomically: after
+    an error it is unchanged.
 
     Parameters
     ----------
     path : path
     header : dict
-        Plain values, as JSON has them.
+        Values that JSON can represent.
     tensors : dict of str to Tensor
 
     Raises
     ------
     OSError
-        If the path is a folder or a device, its folder does not exist, or it cannot be
-        written.
+        If the path is a folder or a device, its folder does not exist, or writing fails.
     """
     is_folder = os.fspath(path).endswith(os.sep)
     path = resolve_path(path)
@@ -52,17 +52,19 @@ def write_container(
     if is_folder or os.path.isdir(path):
         raise IsADirectoryError(f"{path!r} is a folder. Name a file in it, such as age.skage.")
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"Cannot write {path!r}: the folder {folder!r} does not exist.")
+        raise FileNotFoundError(
+            f"Cannot write {path!r}: the folder {folder!r} does not exist. Create it first."
+        )
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"Cannot write {path!r}: it is not a regular file. Name another file.")
     metadata = {"format": _FORMAT, "checksum": _BLANK, "model": json.dumps(header)}
     try:
         with replacing(path) as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # safetensors has its own
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # safetensors sets another mode
             save_file({name: t.contiguous() for name, t in tensors.items()}, file.name, metadata)
             os.chmod(file.name, mode)
             checksum, position = _checksum(file.name)
-            with open(file.name, "r+b") as saved:  # safetensors put another file there
+            with open(file.name, "r+b") as saved:  # safetensors replaced the file
                 saved.seek(position)
                 saved.write(checksum)
     except (OSError, SafetensorError) as error:
@@ -71,19 +73,19 @@ def write_container(
 
 
 def read_container(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Header and tensors of a file that `write_container` wrote.
+    """Read the header and tensors from a file written by `write_container`.
 
     Raises
     ------
     ModelFileError
-        If a single bit is not as it was written, or the file is missing, something
-        else, or cannot be read.
+        If the file is missing, cannot be read, is not a model file, or differs from what
+        was written, by as little as one bit.
     """
     path = resolve_path(path)
     if os.path.isdir(path):
-        raise ModelFileError(f"{path!r} is a folder, not a model file.")
+        raise ModelFileError(f"{path!r} is a folder, not a model file. Name a file in it.")
     if not os.path.exists(path):
-        raise ModelFileError(f"There is no model file {path!r}.")
+        raise ModelFileError(f"There is no model file {path!r}. Check the path.")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -91,21 +93,21 @@ def read_container(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, t
                 raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
             checksum, _ = _checksum(path)
             if metadata.get("checksum") != checksum.decode():
-                raise ValueError("its checksum is not that of its content")
+                raise ValueError("its checksum does not match its content")
             return json.loads(metadata["model"]), {
                 name: file.get_tensor(name)
                 for name in file.keys()  # noqa: SIM118
             }
-    except Exception as error:  # damage shows in many ways
+    except Exception as error:  # a damaged file can raise any error
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelFileError(
-            f"{path!r} is not a skage model file, or is damaged: {reason}. Model files are written "
-            "by model.save(path) or `python -m skage train`; fetch or train it again."
+            f"{path!r} is not a skage model file, or is damaged: {reason}. Copy the file again, or "
+            "write it again with model.save(path) or `python -m skage train`."
         ) from error
 
 
 def _checksum(path: str) -> tuple[bytes, int]:
-    """Checksum of a file, its own field blank, and where that field is."""
+    """The checksum of a file with the checksum field blanked, and the field's position."""
     with open(path, "rb") as file:
         n_header = int.from_bytes(file.read(8), "little")
         if n_header > os.path.getsize(path):

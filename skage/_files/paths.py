@@ -1,4 +1,4 @@
-"""Paths that users give, and files that are written whole or not at all."""
+"""Resolve paths given by users, and write files atomically."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import IO, Any
 
 
 def resolve_path(path: str | os.PathLike, name: str = "path") -> str:
-    """The absolute path that a user means, with ``~`` expanded.
+    """Return the absolute path for a path given by a user, with ``~`` expanded.
 
     Parameters
     ----------
     path : str or path-like
     name : str, default="path"
-        The parameter that it was given as, for messages.
+        Name of the parameter, for error messages.
 
     Raises
     ------
     ValueError
-        If it is empty, or begins with ``~`` and there is no such home folder.
+        If the path is empty, or begins with ``~`` and that home folder is not known.
     """
     text = os.fsdecode(path)
     if not text.strip():
@@ -31,8 +31,8 @@ def resolve_path(path: str | os.PathLike, name: str = "path") -> str:
     expanded = os.path.expanduser(text)
     if expanded == text and text.startswith("~") and not os.path.lexists(text.split(os.sep)[0]):
         raise ValueError(
-            f"{name}={text!r} needs a home folder that is not there. Set HOME, or pass an absolute "
-            "path."
+            f"{name}={text!r} needs a home folder that cannot be determined. Set HOME, or pass an "
+            "absolute path."
         )
     return os.path.abspath(expanded)
 
@@ -41,26 +41,26 @@ def resolve_path(path: str | os.PathLike, name: str = "path") -> str:
 def replacing(
     path: str | os.PathLike, mode: str = "wb", *, keep: bool = False, **options: Any
 ) -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path`, which takes its place when the block ends.
+    """Open a temporary file that replaces `path` when the block ends without an error.
 
-    An earlier file stays as it is until then, and after an error for good; its
-    permissions go over to the new one. A symbolic link stays one. What is not a regular
-    file, such as a pipe or /dev/null, is written to as it is.
+    Until then, and after an error, an existing file is unchanged. The new file takes over
+    its permissions, and a symbolic link remains one. If `path` exists but is not a regular
+    file, such as a pipe or /dev/null, it is written to directly.
 
     Parameters
     ----------
     path : str or path-like
     mode : str, default="wb"
     keep : bool, default=False
-        After an error, keep the temporary file if anything has been written to it; its
-        name is the ``name`` of the open file. Else it is removed.
+        Whether to keep the temporary file after an error if anything was written to it.
+        Its path is the ``name`` of the open file.
     **options : dict
-        Those of `open`.
+        Passed to `open`.
 
     Raises
     ------
     OSError
-        If the file cannot be opened, written or put in place.
+        If the file cannot be opened, written or moved to its place.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, mode, **options) as file:
@@ -75,7 +75,7 @@ def replacing(
             yield file
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # of which the error that is raised tells
+        with contextlib.suppress(OSError):  # the error that is being raised matters more
             if not keep or not os.path.getsize(temporary):
                 os.remove(temporary)
         raise

@@ -1,4 +1,4 @@
-"""The store of frozen activations on disk, shared by processes and days."""
+"""The feature cache on disk: frozen activations, shared by processes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ import platformdirs
 from .._memory import first_time, stores
 from .paths import resolve_path
 
-#: Bytes that a store may fill, unless its `limit` is set to another number.
+#: Default limit of a store's size, in bytes.
 DEFAULT_LIMIT = 20 * 10**9
-_FILE = "activations-1.sqlite"  # other tables, another number
-_ROOM = 0.9  # of the limit, that is left filled when the oldest entries go
-_FRESH = 3600  # seconds; the time of use is not noted more often
-_NOTE_EVERY = 1000  # used entries
-_PATIENCE = 60  # seconds to wait for another process
+_FILE = "activations-1.sqlite"  # change the number with the tables
+_KEPT_SHARE = 0.9  # of the limit, that eviction leaves filled
+_USE_INTERVAL = 3600  # seconds; times of use are recorded no more often
+_USE_BATCH = 1000  # times of use recorded in one transaction
+_TIMEOUT = 60  # seconds to wait for another process
 
 
 @dataclass
-class Holding:
-    """Entries of one kind in a store.
+class CacheStats:
+    """Number and size of the entries of one kind in a store.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Holding:
     n_entries : int
     n_bytes : int
     last_used : float
-        Seconds since the epoch, correct to an hour.
+        Seconds since the epoch, accurate to an hour.
     """
 
     label: str
@@ -49,24 +49,24 @@ class Holding:
 
 
 class FeatureStore:
-    """Activations by key in one SQLite file.
+    """A key-value store of activations in one SQLite file.
 
-    An entry is there whole or not at all, whoever is killed when; many
-    processes read and write at once; an entry that fails its checksum counts as
-    absent. When the file would outgrow its limit, the entries that were not
-    used for longest go. A store that fails warns once and goes on empty.
+    Many processes can read and write at once. An entry is written atomically, even if a
+    process is killed, and an entry that fails its checksum counts as missing. When the
+    file exceeds its limit, the least recently used entries are deleted. A store that
+    fails warns once, and from then on neither returns nor stores anything.
 
     Parameters
     ----------
     folder : path
-        Made if it does not exist. It must lie on a disk of this machine:
-        SQLite's write-ahead log does not work over a network file system.
+        Created if it does not exist. It must be on a local disk: SQLite's write-ahead
+        log does not work over a network file system.
 
     Attributes
     ----------
     folder : str
     problem : str
-        What keeps it from being used; empty while nothing does.
+        Why the store cannot be used; empty if it can.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -74,28 +74,28 @@ class FeatureStore:
         self.problem = ""
         self._lock = threading.Lock()
         self._readable = self._writable = True
-        self._used: list[bytes] = []  # to be noted
+        self._used: list[bytes] = []  # keys whose time of use is not recorded yet
         try:
             os.makedirs(self.folder, exist_ok=True)
             self._db = sqlite3.connect(
                 os.path.join(self.folder, _FILE),
-                timeout=_PATIENCE,
+                timeout=_TIMEOUT,
                 isolation_level=None,
                 check_same_thread=False,
             )
             self._set_up()
         except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
+            self._disable(error)
             self._readable = False
 
     @property
     def usable(self) -> bool:
-        """Whether it can be read and written."""
+        """Whether the store can be read and written."""
         return self._readable and self._writable
 
     @property
     def limit(self) -> int:
-        """Bytes that the store may fill; kept in the store, for all who use it."""
+        """Limit of the size in bytes; saved in the store, so it applies to all processes."""
         with self._lock:
             return self._get_limit()
 
@@ -112,16 +112,16 @@ class FeatureStore:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that the entries fill."""
+        """Size of the entries in bytes."""
         pages = self._pragma("page_count") - self._pragma("freelist_count")
         return pages * self._pragma("page_size")
 
     def excess(self, limit: int) -> int:
-        """Bytes that would go if the store had this limit; 0 if it is not outgrown."""
-        return self.n_bytes - int(_ROOM * limit) if self.n_bytes > limit else 0
+        """Bytes to delete at this limit; 0 if the store does not exceed it."""
+        return self.n_bytes - int(_KEPT_SHARE * limit) if self.n_bytes > limit else 0
 
     def get(self, key: bytes) -> bytes | None:
-        """The entry of a key, or None."""
+        """Return the entry of a key, or None."""
         with self._lock:
             if not self._readable:
                 return None
@@ -132,18 +132,18 @@ class FeatureStore:
                 ).fetchone()
                 if row is None or zlib.crc32(row[2]) != row[1]:
                     return None
-                if row[0] < time.time() - _FRESH:
+                if row[0] < time.time() - _USE_INTERVAL:
                     self._used.append(key)
-                if len(self._used) >= _NOTE_EVERY:
-                    self._note_use()
+                if len(self._used) >= _USE_BATCH:
+                    self._record_use()
             except sqlite3.Error as error:
-                self._give_up(error)
+                self._disable(error)
                 self._readable = False
                 return None
         return row[2]
 
     def __contains__(self, key: bytes) -> bool:
-        """Whether there is an entry; whether it is sound shows when it is read."""
+        """Return whether there is an entry; its checksum is only verified when it is read."""
         with self._lock:
             if not self._readable:
                 return False
@@ -151,12 +151,12 @@ class FeatureStore:
                 query = "SELECT 1 FROM entry WHERE key = ?"
                 return self._db.execute(query, (key,)).fetchone() is not None
             except sqlite3.Error as error:
-                self._give_up(error)
+                self._disable(error)
                 self._readable = False
                 return False
 
     def put(self, entries: Mapping[bytes, bytes], label: str = "") -> None:
-        """Store entries, all or none; `label` says what they are."""
+        """Store entries of the kind `label`, either all of them or none."""
         with self._lock:
             if not self._writable:
                 return
@@ -166,26 +166,26 @@ class FeatureStore:
                         self._insert(key, data, label)
                     self._make_room(keep=entries)
             except (sqlite3.Error, OverflowError) as error:
-                self._give_up(error)
+                self._disable(error)
 
     def note_use(self, keys: Iterable[bytes]) -> None:
-        """Note that entries are in use though they were not read just now."""
+        """Record that entries are in use, although they were not read just now."""
         with self._lock:
             self._used += keys
-            self._note_use()
+            self._record_use()
 
-    def holdings(self) -> list[Holding]:
-        """What the store holds, a line a kind, the latest used first."""
+    def holdings(self) -> list[CacheStats]:
+        """Return statistics of each kind of entry, the most recently used kind first."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT label, count(*), sum(size), max(used) FROM entry "
                 "GROUP BY label ORDER BY max(used) DESC, label"
             ).fetchall()
-        return [Holding(*row) for row in rows]
+        return [CacheStats(*row) for row in rows]
 
     def close(self) -> None:
         with self._lock:
-            self._note_use()
+            self._record_use()
             with contextlib.suppress(AttributeError):  # the file was never opened
                 self._db.close()
 
@@ -200,18 +200,18 @@ class FeatureStore:
         self._db.execute("PRAGMA page_size = 16384")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute(f"PRAGMA journal_size_limit = {2**26}")
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while self._pragma("journal_mode") != "wal":
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError:  # another process is about it; SQLite does not wait
+            except sqlite3.OperationalError:  # set by another process; SQLite does not wait here
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
         if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             return
         with self._transaction():
-            # Apart from the contents, so that noting a use does not write them anew.
+            # Separate from the contents, so that recording a use does not rewrite them.
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS entry (key BLOB PRIMARY KEY, id INTEGER, label TEXT, "
                 "size INTEGER, checksum INTEGER, used INTEGER) WITHOUT ROWID"
@@ -235,7 +235,7 @@ class FeatureStore:
         )
 
     def _make_room(self, keep: Mapping[bytes, bytes] | None = None) -> None:
-        """Delete the entries not used for longest, if the store has outgrown its limit."""
+        """Delete the least recently used entries if the store exceeds its limit."""
         limit = self._get_limit()
         surplus = self.excess(limit)
         if not surplus:
@@ -251,29 +251,29 @@ class FeatureStore:
                 latest = used
         self._db.executemany("DELETE FROM content WHERE id = ?", [(r,) for _, r in going])
         self._db.executemany("DELETE FROM entry WHERE key = ?", [(k,) for k, _ in going])
-        if going and keep is not None and latest > time.time() - _FRESH:
+        if going and keep is not None and latest > time.time() - _USE_INTERVAL:
             _warn_once(
                 self.folder + " limit",
-                f"The feature cache in {self.folder!r} is smaller ({limit / 1e9:g} GB) than what "
-                "is being worked on, so that activations are computed again and again. Raise its "
-                f"limit: python -m skage cache limit 50GB --folder {shlex.quote(self.folder)}",
+                f"The feature cache in {self.folder!r} is limited to {limit / 1e9:g} GB, less than the "
+                "activations in use, so they are computed again and again. Raise the limit: "
+                f"python -m skage cache limit 50GB --folder {shlex.quote(self.folder)}",
             )
 
-    def _note_use(self) -> None:
+    def _record_use(self) -> None:
         used = [(int(time.time()), key) for key in self._used]
         self._used.clear()
         if used and self._writable:
-            # Not worth a wait, nor an error: what was read is right.
-            with contextlib.suppress(sqlite3.Error), self._hurry(), self._transaction():
+            # Losing a time of use is harmless, so neither wait long nor fail.
+            with contextlib.suppress(sqlite3.Error), self._short_timeout(), self._transaction():
                 self._db.executemany("UPDATE entry SET used = ? WHERE key = ?", used)
 
     @contextlib.contextmanager
-    def _hurry(self) -> Iterator[None]:
+    def _short_timeout(self) -> Iterator[None]:
         self._db.execute("PRAGMA busy_timeout = 1000")
         try:
             yield
         finally:
-            self._db.execute(f"PRAGMA busy_timeout = {1000 * _PATIENCE}")
+            self._db.execute(f"PRAGMA busy_timeout = {1000 * _TIMEOUT}")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -281,36 +281,36 @@ class FeatureStore:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already
+            with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
-    def _give_up(self, error: Exception) -> None:
+    def _disable(self, error: Exception) -> None:
         self._writable = False
-        self.problem = self._problem(error)
-        way_out = "Pass another folder as feature_cache."
-        if type(error) is sqlite3.DatabaseError:  # damaged, not merely out of reach
-            way_out = f"Empty it: python -m skage cache clear --folder {shlex.quote(self.folder)}"
+        self.problem = self._describe(error)
+        advice = "Pass another folder as feature_cache."
+        if type(error) is sqlite3.DatabaseError:  # damaged, not merely inaccessible
+            advice = f"Empty it: python -m skage cache clear --folder {shlex.quote(self.folder)}"
         _warn_once(
             self.folder,
-            f"The feature cache in {self.folder!r} cannot be used ({self.problem}); going on "
-            f"without it. {way_out}",
+            f"The feature cache in {self.folder!r} cannot be used ({self.problem}); continuing "
+            f"without it. {advice}",
         )
 
-    def _problem(self, error: Exception) -> str:
-        """SQLite does not say why it cannot open a file."""
+    def _describe(self, error: Exception) -> str:
+        """Describe an error; SQLite does not say why it cannot open a file."""
         if os.path.exists(self.folder):
             if not os.path.isdir(self.folder):
                 return "it is a file, not a folder"
             if not os.access(self.folder, os.W_OK):
-                return "you may not write there"
+                return "it is not writable"
         return str(error)
 
 
 @contextlib.contextmanager
 def open_store(feature_cache: str | os.PathLike | None) -> Iterator[FeatureStore | None]:
-    """The store of a classifier's ``feature_cache``: "auto", a folder, or none."""
+    """Open the store of a classifier's ``feature_cache``: "auto", a folder, or None."""
     if feature_cache is None:
         yield None
         return
@@ -318,8 +318,8 @@ def open_store(feature_cache: str | os.PathLike | None) -> Iterator[FeatureStore
         yield store
 
 
-def kept_store(folder: str) -> FeatureStore:
-    """A store that stays open until this process ends, or forgets it."""
+def get_store(folder: str) -> FeatureStore:
+    """Return the store of a folder, which stays open while this process remembers it."""
     return stores.get_or_make(folder, lambda: FeatureStore(folder))
 
 
@@ -327,12 +327,12 @@ atexit.register(stores.clear)
 
 
 def resolve_folder(feature_cache: str | os.PathLike) -> str:
-    """The folder that ``feature_cache`` names; "auto" is the user's cache folder.
+    """Return the folder of a ``feature_cache``; "auto" is the user's cache folder.
 
     Raises
     ------
     ValueError
-        If it is empty, or the user has no home folder that it needs.
+        If the path is empty, or needs a home folder that the user does not have.
     """
     if feature_cache != "auto":
         return resolve_path(feature_cache, "feature_cache")
@@ -342,25 +342,25 @@ def resolve_folder(feature_cache: str | os.PathLike) -> str:
         folder = ""
     if not os.path.isabs(folder):
         raise ValueError(
-            "There is no cache folder of this user, who has no home folder. Set XDG_CACHE_HOME to "
-            "a folder, or pass the path of one in place of 'auto'."
+            "This user has no cache folder, as there is no home folder. Set XDG_CACHE_HOME to a "
+            "folder, or pass the path of one in place of 'auto'."
         )
     return folder
 
 
 def store_file(feature_cache: str | os.PathLike) -> str:
-    """The path of the file that a store is, or would be."""
+    """Return the path of a store's file, whether or not it exists."""
     return os.path.join(resolve_folder(feature_cache), _FILE)
 
 
 @contextlib.contextmanager
 def open_existing(feature_cache: str | os.PathLike) -> Iterator[FeatureStore]:
-    """A store that is there already.
+    """Open a store that exists already.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If it does not exist.
     """
     folder = resolve_folder(feature_cache)
     if not os.path.exists(store_file(folder)):
@@ -370,7 +370,7 @@ def open_existing(feature_cache: str | os.PathLike) -> Iterator[FeatureStore]:
 
 
 def clear_store(feature_cache: str | os.PathLike) -> int:
-    """Delete all that a store holds, or a file that has ceased to be one.
+    """Delete all entries of a store, or its file if that is damaged.
 
     Returns
     -------
@@ -390,9 +390,9 @@ def clear_store(feature_cache: str | os.PathLike) -> int:
     n_bytes = os.path.getsize(path)
     try:
         with contextlib.closing(
-            sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+            sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None)
         ) as db:
-            # In place, for others may have it open.
+            # Empty it in place, as other processes may have it open.
             db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM content")
             db.execute("DELETE FROM entry")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from .. import _memory
 from .._files.paths import resolve_path
-from .._files.store import kept_store, resolve_folder
+from .._files.store import get_store, resolve_folder
 from .._keys import faces_key
 
 _YUNET_URL = (
@@ -57,7 +57,7 @@ class Finder:
         key = None if detector is None else (detector, self.angles, digest)
         data, image = None if key is None else _memory.faces.get(key), None
         if data is None:
-            store = None if self.folder is None else kept_store(self.folder)
+            store = None if self.folder is None else get_store(self.folder)
             stored_as = faces_key(digest, self.version, self.angles)
             data = None if store is None else store.get(stored_as)
             if data is None:
