@@ -254,8 +254,8 @@ class FeatureStore:
         if going and keep is not None and latest > time.time() - _USE_INTERVAL:
             _warn_once(
                 self.folder + " limit",
-                f"The feature cache in {self.folder!r} is limited to {limit / 1e9:g} GB, less than the "
-                "activations in use, so they are computed again and again. Raise the limit: "
+                f"The feature cache in {self.folder!r} is limited to {limit / 1e9:g} GB, less than "
+                "the activations in use, so they are computed again and again. Raise the limit: "
                 f"python -m skage cache limit 50GB --folder {shlex.quote(self.folder)}",
             )
 
