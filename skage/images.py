@@ -1,4 +1,4 @@
-"""Images: what estimators take, and which of them can be read."""
+"""Images as estimators accept them, and whether they can be read."""
 
 from __future__ import annotations
 

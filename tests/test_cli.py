@@ -349,7 +349,7 @@ def test_faces_are_found_first(tmp_path):
     model, ages = tmp_path / "age.skage", tmp_path / "ages.csv"
     trained = run("train", tmp_path / "scenes.csv", "-o", model, *crop, *TINY)
     assert trained.exit_code == 0, trained.output
-    assert "No face is found in" in trained.output
+    assert "No face was found in" in trained.output
     predicted = run("predict", tmp_path / "scenes.csv", "-m", model, "-o", ages, *crop)
     assert predicted.exit_code == 0, predicted.output
     n_found = sum(row["age"] != "" for row in read(ages))

@@ -201,7 +201,7 @@ def test_an_image_that_cannot_be_read_is_a_tile_with_its_reason(
         "gone.jpg does not exist.",
     ]
     axes = FacesDisplay.from_estimator(with_crops, photos[5:]).axes_
-    assert axes[1].texts[0].get_text().replace("\n", " ") == "No face is found in the image."
+    assert axes[1].texts[0].get_text().replace("\n", " ") == "No face was found in the image."
 
 
 def test_a_training_of_one_epoch_without_validation_is_shown(faces):

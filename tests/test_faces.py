@@ -156,7 +156,7 @@ def test_no_face(tmp_path):
     assert (np.asarray(whole) == np.asarray(expected)).all()
     for on_no_face in ("raise", "nan"):
         crop = FaceCropper(red_square, on_no_face=on_no_face).transform([path, path])[1]
-        with pytest.raises(NoFaceError, match=r"No face is found in .*empty street.png \(item 1"):
+        with pytest.raises(NoFaceError, match=r"No face was found in .*empty street.png \(item 1"):
             crop.image()
 
 
@@ -304,7 +304,7 @@ def test_the_cropper_is_a_plain_estimator(paths):
         ({"angles": [np.nan]}, "angles"),
         ({"angles": ["left"]}, "angles"),
         ({"select": "first"}, "'select' parameter"),
-        ({"detector": "yunet", "model_file": "missing.onnx"}, ".*missing.onnx' is not a file"),
+        ({"detector": "yunet", "model_file": "missing.onnx"}, ".*missing.onnx' does not exist"),
         ({"detector": "yunet", "model_file": ""}, "model_file='' is empty"),
         ({"feature_cache": ""}, "feature_cache='' is empty"),
     ],
@@ -408,7 +408,7 @@ def test_without_a_cache_folder_the_model_may_still_be_passed(paths, monkeypatch
         raise ValueError("This user has no cache folder.")
 
     monkeypatch.setattr(detectors, "resolve_folder", homeless)
-    with pytest.raises(ValueError, match=r"no cache folder\. Or pass YuNet's model as model_file"):
+    with pytest.raises(ValueError, match=r"no cache folder\. Or pass the path of YuNet's"):
         FaceCropper("yunet").fit(paths)
     (tmp_path / "file").touch()
     monkeypatch.setattr(detectors, "resolve_folder", lambda _: tmp_path / "file" / "cache")
@@ -420,7 +420,7 @@ def test_without_a_cache_folder_the_model_may_still_be_passed(paths, monkeypatch
 def test_a_network_that_is_not_yunet_is_refused(paths, tmp_path):
     changed = Path(YUNET).read_bytes().replace(b"cls_8", b"clz_8")
     (tmp_path / "other.onnx").write_bytes(changed)
-    with pytest.raises(ValueError, match=r"other.onnx' is not a YuNet model that OpenCV reads"):
+    with pytest.raises(ValueError, match=r"other.onnx' is not a YuNet model that OpenCV can read"):
         FaceCropper("yunet", model_file=tmp_path / "other.onnx").fit(paths)
 
 

@@ -191,7 +191,7 @@ def test_what_two_candidates_crop_has_their_own_size(table, monkeypatch):
     sizes, fit = [], skage.BinnedAgeRegressor.fit
 
     def noting(self, X, *arguments):
-        sizes.append((self.classifier.image_size, X[0]._how.size))
+        sizes.append((self.classifier.image_size, X[0]._settings.size))
         return fit(self, X, *arguments)
 
     monkeypatch.setattr(BinnedAgeRegressor, "fit", noting)

@@ -1,1 +1,1 @@
-"""Reading of images, and images made from images."""
+"""Reading images, and images made from other images."""

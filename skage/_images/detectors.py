@@ -1,4 +1,4 @@
-"""Detectors of faces: OpenCV's cascade, YuNet, or a callable."""
+"""Face detectors: OpenCV's cascade, YuNet, or a callable."""
 
 from __future__ import annotations
 
@@ -26,21 +26,25 @@ _YUNET_URL = (
 _YUNET_SHA256 = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
 _YUNET_SCORE = 0.6
 _HAAR_NEIGHBOURS = 4
-_SIDE = 640  # pixels; faces are looked for in images made so small
-_SMALLEST = 64  # pixels; in less YuNet sees what is not there
+_MAX_SIDE = 640  # pixels; larger images are reduced to this before detection
+_MIN_SIDE = 64  # pixels; YuNet finds faces that do not exist in smaller images
 
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds the faces of an image, each image once.
+    """Detects the faces in an image, and caches the result.
 
     Parameters
     ----------
-    detector : "haar", "yunet" or callable
-    angles : degrees, counter-clockwise
-    model : path of a model file
-    version : what results depend on beside the angles; empty if that is unknown
-    folder : of a store to keep them in
+    detector : {"haar", "yunet"} or callable
+    angles : tuple of float
+        Degrees by which images are rotated counter-clockwise before detection.
+    model : str, default=""
+        Path of the detector's model file.
+    version : str, default=""
+        Identifies the detector in cache keys; empty for a callable, which has no version.
+    folder : str, default=None
+        Feature cache to keep results in. None keeps them in memory only.
     """
 
     detector: Any
@@ -52,29 +56,32 @@ class Finder:
     def __call__(
         self, digest: bytes, decode: Callable[..., Image.Image], name: str
     ) -> tuple[np.ndarray, Image.Image | None]:
-        """Faces (n, 6): box, score, angle, strongest first; and the image, if it was decoded."""
+        """Return faces (n, 6), highest score first, and the image if it was decoded.
+
+        The columns are left, top, width, height, score and angle.
+        """
         detector = self._identity()
         key = None if detector is None else (detector, self.angles, digest)
         data, image = None if key is None else _memory.faces.get(key), None
         if data is None:
             store = None if self.folder is None else get_store(self.folder)
-            stored_as = faces_key(digest, self.version, self.angles)
-            data = None if store is None else store.get(stored_as)
+            store_key = faces_key(digest, self.version, self.angles)
+            data = None if store is None else store.get(store_key)
             if data is None:
                 image = decode()
                 try:
-                    data = self._look(image).tobytes()
+                    data = self._detect(image).tobytes()
                 except Exception as error:
-                    error.add_note(f"This was in finding the faces of {name}.")
+                    error.add_note(f"While detecting faces in {name}.")
                     raise
                 if store is not None:
-                    store.put({stored_as: data}, "faces")
+                    store.put({store_key: data}, "faces")
             if key is not None:
                 _memory.faces.put(key, data)
         return np.frombuffer(data).reshape(-1, 6), image
 
     def _identity(self) -> Any:
-        """What stands for the detector in a key; None for a callable that cannot be told."""
+        """Return the detector's part of a key; None for a callable without weak references."""
         if self.version:
             return self.version
         try:
@@ -82,21 +89,21 @@ class Finder:
         except TypeError:
             return None
 
-    def _look(self, image: Image.Image) -> np.ndarray:
-        scale = min(1.0, _SIDE / max(image.size))
+    def _detect(self, image: Image.Image) -> np.ndarray:
+        scale = min(1.0, _MAX_SIDE / max(image.size))
         small = image
         if scale < 1:
             side = [max(round(n * scale), 1) for n in image.size]
             small = image.resize((side[0], side[1]), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        boxes = np.concatenate([self._look_at(small, angle) for angle in self.angles])
+        boxes = np.concatenate([self._detect_at(small, angle) for angle in self.angles])
         boxes[:, :4] *= np.array(image.size * 2) / np.array(small.size * 2)
         return _distinct(boxes[np.argsort(-boxes[:, 4], kind="stable")])
 
-    def _look_at(self, image: Image.Image, angle: float) -> np.ndarray:
-        """Faces of an image turned counter-clockwise, in its own coordinates."""
-        turned = image.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else image
+    def _detect_at(self, image: Image.Image, angle: float) -> np.ndarray:
+        """Detect faces in the rotated image, and return them in the image's coordinates."""
+        rotated = image.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else image
         detect = DETECTORS.get(self.detector) if isinstance(self.detector, str) else None
-        pixels = np.array(turned)
+        pixels = np.array(rotated)
         found = detect(pixels, self.model) if detect else self.detector(pixels)
         faces = np.asarray(found, dtype=np.float64)
         faces = faces.reshape(0, 5) if faces.size == 0 else faces
@@ -105,11 +112,12 @@ class Finder:
                 f"detector {self.detector!r} returned an array of shape {faces.shape}; expected "
                 "finite numbers (n_faces, 5): left, top, width, height, score."
             )
+        # Detectors may return boxes that are empty, huge or outside the image.
         middle = faces[:, :2] + faces[:, 2:4] / 2
-        there = (middle >= 0) & (middle <= turned.size)  # a face is in the image,
-        there &= (faces[:, 2:4] > 0) & (faces[:, 2:4] <= 4 * max(turned.size))  # and no speck
-        faces = faces[there.all(axis=1)]
-        centre = faces[:, :2] + faces[:, 2:4] / 2 - np.array(turned.size) / 2
+        valid = (middle >= 0) & (middle <= rotated.size)
+        valid &= (faces[:, 2:4] > 0) & (faces[:, 2:4] <= 4 * max(rotated.size))
+        faces = faces[valid.all(axis=1)]
+        centre = faces[:, :2] + faces[:, 2:4] / 2 - np.array(rotated.size) / 2
         sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
         x = centre[:, 0] * cos - centre[:, 1] * sin + image.width / 2
         y = centre[:, 0] * sin + centre[:, 1] * cos + image.height / 2
@@ -118,7 +126,7 @@ class Finder:
 
 
 def _distinct(faces: np.ndarray) -> np.ndarray:
-    """One of the faces found about the same place at several angles, the strongest."""
+    """Keep the strongest of the faces that were found in about the same place."""
     centres = faces[:, :2] + faces[:, 2:4] / 2
     kept: list[int] = []
     for i, centre in enumerate(centres):
@@ -138,8 +146,8 @@ def _haar(pixels: np.ndarray, _: str) -> np.ndarray:
                 raise AttributeError(file)
         except AttributeError as error:
             raise ImportError(
-                f"This OpenCV ({cv2.__version__}) brings no face cascade ({error}): pip install "
-                "'skage[faces]', or pass detector='yunet'."
+                f"OpenCV {cv2.__version__} does not include the face cascade ({error}). Pass "
+                "detector='yunet', or install another OpenCV: pip install 'skage[faces]'."
             ) from error
         _memory.thread_local.haar = cascade
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -155,14 +163,15 @@ def _yunet(pixels: np.ndarray, model: str) -> np.ndarray:
     nets = _memory.thread_local.__dict__.setdefault("yunet", {})
     if model not in nets:
         try:
-            net = cv2.FaceDetectorYN.create(model, "", (_SMALLEST, _SMALLEST), _YUNET_SCORE)
-            net.detect(np.zeros((_SMALLEST, _SMALLEST, 3), np.uint8))  # another kind of network?
+            net = cv2.FaceDetectorYN.create(model, "", (_MIN_SIDE, _MIN_SIDE), _YUNET_SCORE)
+            net.detect(np.zeros((_MIN_SIDE, _MIN_SIDE, 3), np.uint8))  # fails for other networks
         except cv2.error as error:
             raise ValueError(
-                f"model_file={model!r} is not a YuNet model that OpenCV reads: {error}"
+                f"model_file={model!r} is not a YuNet model that OpenCV can read "
+                f"({str(error).strip()}). Pass another file, or None to download YuNet."
             ) from error
         nets[model] = net
-    more = [(0, max(_SMALLEST - side, 0)) for side in pixels.shape[:2]]
+    more = [(0, max(_MIN_SIDE - side, 0)) for side in pixels.shape[:2]]
     pixels = np.pad(pixels[:, :, ::-1], (*more, (0, 0)))
     nets[model].setInputSize(pixels.shape[1::-1])
     faces = nets[model].detect(np.ascontiguousarray(pixels))[1]
@@ -177,23 +186,23 @@ def import_cv2():
         import cv2
     except ImportError as error:
         raise ImportError(
-            "Finding faces needs OpenCV: pip install 'skage[faces]'. Or pass a callable as "
-            "detector."
+            "Detecting faces needs OpenCV. Install it with pip install 'skage[faces]', or pass a "
+            "callable as detector."
         ) from error
     return cv2
 
 
 def yunet_file(model_file: str | os.PathLike | None) -> tuple[str, str]:
-    """Path and checksum of YuNet's model, downloaded if need be."""
+    """Return the path and checksum of YuNet's model, which is downloaded if necessary."""
     if model_file is not None:
         path = Path(resolve_path(model_file, "model_file"))
         if not path.is_file():
-            raise ValueError(f"model_file={os.fspath(path)!r} is not a file.")
+            raise ValueError(f"model_file={os.fspath(path)!r} does not exist or is not a file.")
     else:
         try:
             folder = resolve_folder("auto")
         except ValueError as error:
-            raise ValueError(f"{error} Or pass YuNet's model as model_file.") from error
+            raise ValueError(f"{error} Or pass the path of YuNet's model as model_file.") from error
         path = Path(folder, _YUNET_URL.rsplit("/", 1)[1])
         if not path.exists():
             _download(path)
@@ -201,12 +210,12 @@ def yunet_file(model_file: str | os.PathLike | None) -> tuple[str, str]:
 
 
 def _download(path: Path) -> None:
-    from torch.hub import download_url_to_file  # not before it is needed
+    from torch.hub import download_url_to_file  # torch is slow to import
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         download_url_to_file(_YUNET_URL, os.fspath(path), _YUNET_SHA256, progress=False)
-    except (OSError, RuntimeError) as error:  # no network; another checksum; a full disk
+    except (OSError, RuntimeError) as error:  # no network, wrong checksum, full disk
         raise OSError(
             f"YuNet's model cannot be downloaded from {_YUNET_URL} to {os.fspath(path)!r}: "
             f"{error}. Pass its path as model_file, or detector='haar'."

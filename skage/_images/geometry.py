@@ -1,4 +1,4 @@
-"""Turned rectangles cut out of images."""
+"""Cut rotated rectangles out of images."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from PIL import Image
 def cut_out(
     image: Image.Image, centre: np.ndarray, extent: np.ndarray, angle: float, size: int
 ) -> Image.Image:
-    """A rectangle of an image, squeezed to a square; beyond the image its last pixels repeat.
+    """Cut a rectangle out of an image and resize it to a square.
+
+    Beyond the border of the image, its outermost pixels are repeated.
 
     Parameters
     ----------
     image : RGB image
     centre, extent : ndarray (2,)
-        Middle, and width and height, in pixels.
+        Centre of the rectangle, and its width and height, in pixels.
     angle : float
-        Degrees by which the image is turned counter-clockwise about the centre first.
+        Degrees by which the image is first rotated counter-clockwise about the centre.
     size : int
-        Side of the result.
+        Side of the result in pixels.
     """
     shrink = int(extent.max() // (4 * size))
-    if shrink > 1:  # far more pixels than the result will have
+    if shrink > 1:  # the image has far more pixels than the result
         image = image.reduce(shrink)
         centre, extent = centre / shrink, extent / shrink
     if angle:
@@ -41,7 +43,7 @@ def cut_out(
 
 
 def _cut(image: Image.Image, corner: np.ndarray, extent: np.ndarray) -> Image.Image:
-    """A rectangle that may leave the image, whose last pixels are then repeated."""
+    """Cut out a rectangle, repeating the outermost pixels beyond the border of the image."""
     x, y = (
         np.clip(np.arange(start, start + count), 0, limit - 1)
         for start, count, limit in zip(corner, extent, image.size, strict=True)
