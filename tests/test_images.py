@@ -49,31 +49,34 @@ def test_containers_hold_the_same_images(paths):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        ("a.jpg", r"X is one image \(a.jpg\); pass a list"),
+        ("a.jpg", r"X is one image \(a.jpg\). Pass a list"),
         (Path("a.jpg"), "one image"),
         (Image.new("L", (3, 3)), "one image"),
         ([], "0 images"),
         (np.zeros((0, 8, 8, 3), np.uint8), "0 images"),
-        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\) .*one image alone: X\[None\]"),
-        (np.zeros((8, 8, 3), np.uint8), r"one image alone: X\[None\]"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\) .*is one image, pass X\[None\]"),
+        (np.zeros((8, 8, 3), np.uint8), r"is one image, pass X\[None\]"),
         (np.zeros((2, 3, 8, 8), np.uint8), "channels last"),
         (np.zeros((2, 8, 8, 4), np.uint8), "channels last"),
         (np.array([["a", "b"]]), r"shape \(1, 2\)"),
         (7, "must be a sequence of images, got int"),
         (iter("ab"), r"got str_.*iterator. Pass list\(X\)"),
         ({"a": "a.jpg"}, r"got dict. Pass list\(X.values\(\)\)"),
-        ({"a.jpg"}, "got set. Pass a list, whose order"),
-        (np.zeros(12), r"holds 12 numbers \(float64\), not images"),
-        (pd.Series([30, 40]), r"holds 2 numbers \(int64\), not images"),
+        ({"a.jpg"}, "got set. Pass a list in the order"),
+        (np.zeros(12), r"contains 12 numbers \(float64\), not images"),
+        (pd.Series([30, 40]), r"contains 2 numbers \(int64\), not images"),
         (
             pd.DataFrame({"age": [30], "path": ["a.jpg"]}),
-            r"frame of 2 columns \(age, path\); pass the one .* X\['path'\]",
+            r"DataFrame of 2 columns \(age, path\). Pass the one .* X\['path'\]",
         ),
-        (pd.DataFrame({"age": [30], "votes": [3]}), "none of which holds images"),
-        (pd.DataFrame(), "frame of 0 columns"),
+        (pd.DataFrame({"age": [30], "votes": [3]}), "none of which contains images"),
+        (pd.DataFrame(), "DataFrame without columns"),
         ("faces.csv", r"is a table \(faces.csv\). Load it with skage.datasets.load_table"),
         (np.zeros((2, 8, 8), bool), r"X has dtype bool; .* image.astype\(numpy.uint8\) \* 255"),
-        (np.full((2, 8, 8), 4000, np.uint16), "0..255 .* if they have 16 bits, pass image / 65535"),
+        (
+            np.full((2, 8, 8), 4000, np.uint16),
+            "expected uint8.* if they have 16 bits, pass image / 65535",
+        ),
         (np.full((2, 8, 8), 7, np.int64), r"Its values, 7 to 7, fit: pass image.astype"),
         (np.full((2, 8, 8), -7, np.int8), "If -128 is black"),
     ],
@@ -184,7 +187,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_image(monkeypatch, paths, picture):
 def test_an_array_that_numpy_refuses_is_refused():
     error = TypeError("Got unsupported ScalarType BFloat16.")
     Tensor = type("Tensor", (), {"__array__": Refusing(error).__array__})
-    with pytest.raises(ValueError, match=r"X is a Tensor that NumPy cannot read: .*numpy\(\)"):
+    with pytest.raises(ValueError, match=r"X is a Tensor that NumPy cannot convert: .*numpy\(\)"):
         check_images(Tensor())
 
 
@@ -212,7 +215,7 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (np.zeros((4, 4), np.int64), "Image 3 of X has dtype int64; pass uint8"),
+        (np.zeros((4, 4), np.int64), "Image 3 of X has dtype int64; expected uint8"),
         (np.full((4, 4), 200.0), r"floats from 200.0 to 200.0; .* Divide by 255"),
         (np.full((4, 4), np.nan), "floats from nan"),
         (np.zeros((3, 4, 4), np.uint8), r"shape \(3, 4, 4\)"),
@@ -221,9 +224,9 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
         (float("nan"), r"Image 3 of X is nan \(float\); expected a path"),
         (["a.jpg", "b.jpg"], "is a list of 2 images. Pass one flat list"),
         ([1, 2, 3], r"is a list of shape \(3,\)"),
-        (b"\xff\xd8\xff", r"the content of a file \(bytes\); pass what PIL.Image.open makes of it"),
+        (b"\xff\xd8\xff", r"the content of a file \(bytes\); open it with PIL.Image.open"),
         (np.zeros((3, 4, 4), np.uint8), r"numpy.moveaxis\(image, 0, 2\)"),
-        (np.zeros((4, 4, 4), np.uint8), r"Leave alpha out: image\[:, :, :3\]"),
+        (np.zeros((4, 4, 4), np.uint8), r"Remove the alpha channel: image\[:, :, :3\]"),
         (np.zeros((4, 4, 1), np.uint8), r"image\[:, :, 0\]"),
         ([[1], [2, 3]], "not a readable image"),
         (Image.new("RGB", (0, 5)), "no pixels"),

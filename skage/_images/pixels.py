@@ -1,4 +1,4 @@
-"""What pixels mean: pictures of any mode, range and colour profile as 8-bit sRGB."""
+"""Convert images of any mode, range and colour profile to 8-bit sRGB."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from .._memory import profiles
 
-#: Floats may leave [0, 1] by so much, a quarter of one of 255 levels, and are clipped.
+#: Floats may exceed [0, 1] by this much, a quarter of one of 255 levels; they are clipped.
 OVERSHOOT = 1e-3
 
-_TURNS = {
+_ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -24,25 +24,27 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow's modes of 32 bits carry no range: the least maximum that a picture of each
-# has, and white. Between them a picture could be a black one of the next range, or
-# an overexposed one of the last.
+# Pillow's 32-bit modes do not state their range. For each possible range: the smallest
+# maximum that identifies it, and the value of white. An image whose maximum lies between
+# two ranges could be a dark image of the one or an overexposed image of the other.
 _RANGES = {"I": ((0, 255), (4096, 65535)), "F": ((0, 1), (16, 255), (4096, 65535))}
 
-_MAX_PROFILE = 2**23  # bytes; those of printing presses have 2 million
-_SAME = 2  # levels by which copies of the sRGB profile differ from each other
-_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # of modes, as profiles name them
+_MAX_PROFILE = 2**23  # bytes; profiles of printing presses have 2 million
+_SRGB_TOLERANCE = 2  # levels by which copies of the sRGB profile differ from each other
+_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # profiles' names of Pillow's modes
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture in 8-bit sRGB: upright by its EXIF tag, alpha laid on white, first frame.
+    """Convert an image to 8-bit sRGB.
 
-    It is the given object if there is nothing to do, which is loaded in any case.
+    The image is rotated as its EXIF orientation says, and transparency is blended with
+    white. Of several frames, the first is used. If nothing has to be done, the given object
+    is returned. It is loaded in any case.
 
     Raises
     ------
     ValueError
-        If it has no pixels, or what its values mean cannot be known.
+        If the image has no pixels, or the meaning of its values is unknown.
     """
     image.load()
     if 0 in image.size:
@@ -51,7 +53,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     profile, gamma = image.info.get("icc_profile"), _gamma(image)
     upright = _upright(image)
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
-        upright = _narrowed(upright, image, is_negative)
+        upright = _to_8_bits(upright, image, is_negative)
     colours, alpha = _split(upright)
     if profile is not None:
         colours = _in_srgb(colours, profile)
@@ -68,7 +70,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def float_advice(low: float, high: float) -> str:
-    """What to do with floats from `low` to `high`, which do not lie in [0, 1]."""
+    """Return advice on floats from `low` to `high`, which exceed [0, 1]."""
     if not np.isfinite((low, high)).all():
         return "Replace NaN and infinity, or leave the image out."
     if low >= -0.25 and high <= 1.25:
@@ -87,11 +89,11 @@ def float_advice(low: float, high: float) -> str:
 
 
 def integer_advice(array: np.ndarray) -> str:
-    """What to do with an array that holds neither uint8 nor floats."""
+    """Return advice on an array that contains neither uint8 nor floats."""
     if array.dtype == bool:
         return "Pass image.astype(numpy.uint8) * 255."
     if array.dtype.kind not in "iu":
-        return "Convert it."
+        return "Convert it to uint8."
     low, high = array.min(), array.max()
     if low >= 0 and high <= 255:
         return f"Its values, {low} to {high}, fit: pass image.astype(numpy.uint8)."
@@ -103,45 +105,47 @@ def integer_advice(array: np.ndarray) -> str:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # ImageOps.exif_transpose writes the EXIF anew without the tag, and so leaves a
-    # picture unturned if another tag of it is broken.
+    # ImageOps.exif_transpose rewrites the EXIF data without the tag, so it does not rotate
+    # an image with another, broken tag.
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF does not spoil the picture
+        turn = _ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # an image with broken EXIF data is still usable
         return image
     return image if turn is None else image.transpose(turn)
 
 
 def _is_negative_tiff(image: TiffImageFile) -> bool:
-    """Whether 0 is white in what Pillow read, which says so of 8 bits only.
+    """Return whether 0 is white in the pixels that Pillow read.
+
+    Pillow itself inverts 8-bit images only.
 
     Raises
     ------
     ValueError
-        If Pillow reads such a file wrongly, or the file does not say what it means.
+        If Pillow reads such a file wrongly, or the file does not state what its values mean.
     """
     tags, names = image.tag_v2, ExifTags.Base
     meaning, bits = tags.get(names.PhotometricInterpretation), tags.get(names.BitsPerSample, (1,))
     compression = image.info.get("compression")
     if meaning is None and image.mode in ("L", "I;16", "F") and compression != "tiff_jpeg":
-        raise _unclear("it does not say whether 0 is black or white")
+        raise _ambiguous("it does not say whether 0 is black or white")
     if 2 in tags.get(names.SampleFormat, ()) and min(bits) < 32:
-        raise _unclear("it has signed integers, and what is black is not known")
+        raise _ambiguous("it has signed integers, and the value of black is not known")
     if compression != "raw" and tags.prefix == b"MM" and image.mode in ("I", "F"):
-        raise _unclear("Pillow reads compressed, big-endian values of 32 bits wrongly")
-    # Of planes one by one it unpacks the bits as if 0 were black and 8 bits a value.
-    one_by_one = compression == "raw" and tags.get(names.PlanarConfiguration) == 2
-    if one_by_one and not (set(bits) == {8} and meaning in (1, 2, 3, 5)):
-        raise _unclear("Pillow reads uncompressed planes of such values wrongly")
+        raise _ambiguous("Pillow reads compressed, big-endian values of 32 bits wrongly")
+    # Pillow reads separate planes as if 0 were black and each value had 8 bits.
+    is_planar = compression == "raw" and tags.get(names.PlanarConfiguration) == 2
+    if is_planar and not (set(bits) == {8} and meaning in (1, 2, 3, 5)):
+        raise _ambiguous("Pillow reads uncompressed planes of such values wrongly")
     if image.mode == "YCbCr" and tuple(tags.get(names.YCbCrSubSampling, (2, 2))) != (1, 1):
-        raise _unclear("Pillow reads uncompressed, subsampled YCbCr wrongly")
+        raise _ambiguous("Pillow reads uncompressed, subsampled YCbCr wrongly")
     if image.mode in ("P", "PA") and 0 < max(tags.get(names.ColorMap, (0,))) < 256:
-        raise _unclear("its palette has 8 bits, of which Pillow reads none")
+        raise _ambiguous("its palette has 8-bit values, which Pillow reads as 0")
     return meaning == 0 and image.mode in ("I;16", "F")
 
 
-def _narrowed(image: Image.Image, opened: Image.Image, is_negative: bool) -> Image.Image:
-    """A grey picture of more than 8 bits in L, or in LA if one value is transparent."""
+def _to_8_bits(image: Image.Image, opened: Image.Image, is_negative: bool) -> Image.Image:
+    """Convert a greyscale image of more than 8 bits to L, or LA if a value is transparent."""
     values = np.asarray(image)
     bits = (
         opened.tag_v2.get(ExifTags.Base.BitsPerSample)
@@ -166,15 +170,18 @@ def _white(low: float, high: float, mode: str) -> float:
         overshoot = OVERSHOOT * white if mode == "F" else 0
         if -overshoot <= low and least <= high <= white + overshoot:
             return white
-    raise _unclear(f"it has values from {low:g} to {high:g}, and what is white is not known")
+    raise _ambiguous(f"it has values from {low:g} to {high:g}, and the value of white is not known")
 
 
-def _unclear(what: str) -> ValueError:
+def _ambiguous(what: str) -> ValueError:
     return ValueError(f"{what}; convert it to 8-bit RGB")
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in a mode that a profile may speak of, or "1" or LAB; and alpha, if any."""
+    """Split an image into colours and alpha, if any.
+
+    The mode of the colours is one that colour profiles describe, "1" or "LAB".
+    """
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -184,9 +191,9 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _in_srgb(colours: Image.Image, profile: Any) -> Image.Image:
-    """By a colour profile, unless it is broken, or one of other pictures."""
-    is_one = isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE
-    if not is_one or colours.mode not in _SPACES:
+    """Apply a colour profile, unless it is broken or describes another kind of image."""
+    is_profile = isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE
+    if not is_profile or colours.mode not in _SPACES:
         return colours
     transform = _transform(profile, colours.mode)
     return colours if transform is None else transform.apply(colours)
@@ -197,7 +204,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _make_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What turns colours into sRGB; None if they are, or if that cannot be told."""
+    """Return the conversion of colours to sRGB; None if not needed, or not possible."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != _SPACES[mode]:
@@ -216,13 +223,13 @@ def _make_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | N
         return transform
     steps = np.linspace(0, 255, 9).astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 9, 3)
-    some = Image.fromarray(cube if mode == "RGB" else np.arange(256, dtype=np.uint8)[None])
-    change = np.asarray(transform.apply(some), int) - np.asarray(some.convert("RGB"))
-    return None if np.abs(change).max() <= _SAME else transform
+    probe = Image.fromarray(cube if mode == "RGB" else np.arange(256, dtype=np.uint8)[None])
+    change = np.asarray(transform.apply(probe), int) - np.asarray(probe.convert("RGB"))
+    return None if np.abs(change).max() <= _SRGB_TOLERANCE else transform
 
 
 def _gamma(image: Image.Image) -> float | None:
-    """The exponent by which a PNG says that it was encoded, if that is not about sRGB's."""
+    """Return the exponent that a PNG states it was encoded with, unless it is close to sRGB's."""
     gamma = image.info.get("gamma")
     if gamma is None or {"srgb", "icc_profile"} & image.info.keys():
         return None

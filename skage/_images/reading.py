@@ -1,4 +1,4 @@
-"""Read images of any kind: one reader for paths, PIL images and arrays."""
+"""Check and read images: paths, PIL images, arrays, and images derived from these."""
 
 from __future__ import annotations
 
@@ -21,57 +21,58 @@ from .._keys import derived_key, file_key, pixels_key
 from .._memory import digests, pillow_lock
 from .pixels import OVERSHOOT, float_advice, integer_advice, to_rgb
 
-#: Larger files are refused unread; no photograph comes near it.
+#: Larger files are refused without being read; photographs are far smaller.
 MAX_FILE_BYTES = 512 * 2**20
 SKIP_HINT = "Pass on_error='skip' to leave such images out."
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Pillow has another program draw these, or opens what they hold, of any format,
-# before its size is known; or (FITS) it takes long over a few bytes; or it knows
-# their first bytes only (BUFR, GRIB, HDF5, MPEG), or takes black for white (XBM).
+# Pillow runs another program to draw these, or opens an image of any format inside them
+# before its size is known; or it takes very long for a few bytes (FITS), only recognises
+# their first bytes (BUFR, GRIB, HDF5, MPEG), or swaps black and white (XBM).
 _REFUSED_FORMATS = {
     *("EPS", "FITS", "FPX", "ICNS", "ICO", "IPTC", "MIC", "WMF"),
     *("BUFR", "GRIB", "HDF5", "MPEG", "XBM"),
 }
 
-# A progressive JPEG of some kilobytes may go through millions of pixels any number
-# of times; encoders write ten scans or so.
+# A progressive JPEG of a few kilobytes can make the decoder pass over millions of pixels
+# any number of times; encoders write about ten scans.
 _MAX_SCANS = 100
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
-#: A JPEG is decoded at a half, a quarter or an eighth, but at this multiple of the
-#: wanted size at least. Photographs then differ by some 0.1 of 255 levels a pixel.
+#: A JPEG is decoded at a half, a quarter or an eighth of its size, but at least at this
+#: multiple of the requested size. The pixels of photographs then differ by about 0.1 of
+#: 255 levels.
 _DRAFT = 2
 
 _Stamp = tuple[int, int, int, int, int]  # device, inode, size, times of change
-_SETTLED = 2 * 10**9  # nanoseconds; a file changed later may yet change unnoticed
+_SETTLED = 2 * 10**9  # nanoseconds; a more recent file may change again within its timestamp
 
 
 class ImageError(ValueError):
-    """An image that cannot be read; the message names it and its position.
+    """An image cannot be read; the message names it and its position.
 
     Parameters
     ----------
     message : str
     hint : str, default=""
-        A way out for callers in Python, which ``str`` puts behind the first line.
+        What callers in Python can do; ``str`` puts it after the first line.
 
     Attributes
     ----------
     message : str
         The message without the hint.
     position : int
-        Where it stands in X.
+        Index of the image in X; -1 if unknown.
     errors : list of ImageError
-        One for each image, where several are told of at once.
+        One for each image, if the message is about several images.
     """
 
     position = -1
     errors: list[ImageError] = []
     what = "cannot be read"
-    skip = False  # whether it is left out even where other such images raise
+    skip = False  # whether to leave the image out even with on_error="raise"
 
     def __init__(self, message: str, hint: str = ""):
         super().__init__(message, hint)
@@ -86,21 +87,21 @@ class ImageError(ValueError):
 
 
 class DerivedImage(ABC):
-    """An image made from another when it is needed, such as the crop of a face."""
+    """An image made from another image when it is read, such as a face crop."""
 
     #: The image that it is made from.
     source: Any
-    #: Where it stood among others, for messages.
+    #: Index of the source in X, for error messages.
     position = 0
 
     @property
     @abstractmethod
     def recipe(self) -> bytes | None:
-        """What tells it from others of its source; None if only its pixels do."""
+        """Identifies the image among all images of its source; None if only its pixels do."""
 
     @property
     def preparation(self) -> str:
-        """How it shows its source, in words that a model compares between fit and predict."""
+        """A description of how it is made, which models compare between fit and predict."""
         return ""
 
     @abstractmethod
@@ -112,10 +113,10 @@ class DerivedImage(ABC):
         digest : bytes
             Digest of the source's content.
         decode : callable
-            Decodes the source to an RGB image, at least as large as a side that it
-            is given, in pixels.
+            Decodes the source to an RGB image. It accepts a side in pixels, and may then
+            return a smaller version of the source with at least this side.
         name : str
-            Name of the source, for messages.
+            Name of the source, for error messages.
 
         Returns
         -------
@@ -140,20 +141,20 @@ class DerivedImage(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("The image is made when it is read: it cannot be had without a copy.")
+            raise ValueError("This image is made when it is read, so copy=False is not possible.")
         return np.array(self.image(), dtype=dtype)
 
     def check(
         self, digest: bytes, decode: Callable[..., Image.Image], name: str, size: int
     ) -> None:
-        """Raise what would keep the image from being made, as far as that is quick to find.
+        """Raise an ImageError if the image cannot be made, as far as a quick check can tell.
 
         Parameters
         ----------
         digest, decode, name : bytes, callable, str
             As for `derive`.
         size : int
-            Side in pixels that is enough for a check.
+            Side in pixels that is sufficient for the check.
         """
         decode(size)
 
@@ -162,12 +163,12 @@ _IMAGES = (str, os.PathLike, Image.Image, DerivedImage, np.ndarray)
 
 
 def has_image_suffix(path: str | bytes | os.PathLike) -> bool:
-    """Whether a path ends like the name of an image that can be read.
+    """Return whether a path has the suffix of an image format that can be read.
 
-    These are the suffixes of all formats that the installed Pillow reads, plugins
-    that are registered with it included, but for those that skage refuses: formats
-    that hold others or are drawn by another program (.eps, .ico, .wmf), and data that
-    Pillow only recognises (.h5, .mpg). The file itself is not looked at.
+    These are the suffixes of all formats that the installed Pillow reads, including
+    registered plugins, except for those that skage refuses: formats that contain other
+    formats or are drawn by another program (.eps, .ico, .wmf), and data that Pillow only
+    recognises (.h5, .mpg). The file itself is not read.
 
     Parameters
     ----------
@@ -185,37 +186,37 @@ def has_image_suffix(path: str | bytes | os.PathLike) -> bool:
     """
     suffix = os.path.splitext(os.fsdecode(path))[1].lower()
     name = Image.registered_extensions().get(suffix, "")
-    # An MPO file is a JPEG and some more; Pillow's reader of JPEG reads both.
+    # An MPO file is a JPEG followed by others; Pillow's JPEG reader reads both.
     return ("JPEG" if name == "MPO" else name) in Image.OPEN and name not in _REFUSED_FORMATS
 
 
 def check_images(X: Any) -> Any:
-    """Check the container of a batch of images, without reading any.
+    """Check a sequence of images, without reading any of them.
 
     Parameters
     ----------
     X : sequence of images
-        Paths (str or Path) in a list, array, Series or one-column frame; PIL
-        images (those opened lazily are loaded and stay so); arrays (H, W) or
-        (H, W, 3); or one array (n, H, W) or (n, H, W, 3). Arrays are uint8, or
-        floats in [0, 1].
+        Paths (str or Path) in a list, array, Series or DataFrame of one column; PIL
+        images (lazily opened ones are loaded, and stay in memory); arrays of shape
+        (H, W) or (H, W, 3); or one array of shape (n, H, W) or (n, H, W, 3). Arrays
+        must be uint8, or floats in [0, 1].
 
     Returns
     -------
     images : sequence of length n
-        One image an item.
+        Each item is one image.
 
     Raises
     ------
     ValueError
-        If X is a single image, is empty, is an array of another rank, type or
-        range, or is something else.
+        If X is a single image, is empty, is not a sequence, or is an array of another
+        shape, dtype or range.
 
     Notes
     -----
-    A PIL image is read as its file would be: it is turned by the orientation in
-    its EXIF, and brought to sRGB by its colour profile. Whoever turns one by hand
-    uses `PIL.ImageOps.exif_transpose`, which takes the tag away, or drops the tag.
+    A PIL image is treated like its file: it is rotated as its EXIF orientation says, and
+    its colour profile is converted to sRGB. If you rotate one yourself, remove the
+    orientation tag, or use `PIL.ImageOps.exif_transpose`, which removes it.
     """
     if isinstance(X, (str, bytes, os.PathLike, Image.Image, DerivedImage)):
         raise ValueError(_one_image(X))
@@ -231,8 +232,8 @@ def check_images(X: Any) -> Any:
             raise
         except Exception as error:
             raise ValueError(
-                f"X is a {type(X).__name__} that NumPy cannot read: {str(error).rstrip('.')}. Pass "
-                "an array of uint8 or float32 (torch: X.detach().cpu().float().numpy())."
+                f"X is a {type(X).__name__} that NumPy cannot convert: {str(error).rstrip('.')}. "
+                "Pass an array of uint8 or float32 (torch: X.detach().cpu().float().numpy())."
             ) from error
     if isinstance(X, np.ndarray):
         if X.ndim == 2 and X.shape[1] == 1:
@@ -241,13 +242,13 @@ def check_images(X: Any) -> Any:
             X = X.tolist()
         elif X.ndim == 1:
             raise ValueError(
-                f"X holds {len(X)} numbers ({X.dtype}), not images. Pass paths, PIL images or "
+                f"X contains {len(X)} numbers ({X.dtype}), not images. Pass paths, PIL images or "
                 "arrays."
             )
         elif X.dtype.kind in "OUS":
             raise ValueError(
-                f"X is an array of shape {X.shape} and dtype {X.dtype}; paths are expected as "
-                "(n,). Pass one column of it, such as X[:, 0]."
+                f"X is an array of shape {X.shape} and dtype {X.dtype}; expected paths of shape "
+                "(n,). Pass one of its columns, such as X[:, 0]."
             )
         elif (
             X.ndim not in (3, 4)
@@ -255,23 +256,23 @@ def check_images(X: Any) -> Any:
             or (X.ndim == 3 and X.shape[2] in (3, 4))  # one colour image, not n grey ones
         ):
             raise ValueError(
-                f"X is an array of shape {X.shape} and dtype {X.dtype}; images are expected as "
-                "(n, H, W), as (n, H, W, 3) with the channels last, or as a list of images of "
-                "any size (one image alone: X[None])."
+                f"X is an array of shape {X.shape} and dtype {X.dtype}; expected images of shape "
+                "(n, H, W), or (n, H, W, 3) with the channels last, or a list of images of any "
+                "size. If X is one image, pass X[None]."
             )
         elif len(X):
             _check_values(X)
     if not isinstance(X, Sequence) and not isinstance(X, np.ndarray):
-        way_out = ""
+        advice = ""
         if isinstance(X, Mapping):
-            way_out = " Pass list(X.values())."
+            advice = " Pass list(X.values())."
         elif isinstance(X, Set):
-            way_out = " Pass a list, whose order is that of the ages."
+            advice = " Pass a list in the order of the ages."
         elif isinstance(X, Iterable) or hasattr(X, "__getitem__"):
-            way_out = " Pass list(X)."
-        raise ValueError(f"X must be a sequence of images, got {type(X).__name__}.{way_out}")
+            advice = " Pass list(X)."
+        raise ValueError(f"X must be a sequence of images, got {type(X).__name__}.{advice}")
     if len(X) == 0:
-        raise ValueError("X holds 0 images; at least one is needed (minimum of 1 is required).")
+        raise ValueError("X contains 0 images. Pass at least one (a minimum of 1 is required).")
     return X
 
 
@@ -287,37 +288,39 @@ def _one_image(X: Any) -> str:
         if os.path.splitext(path)[1].lower() in (".csv", ".tsv"):
             return (
                 f"X is a table ({_printable(path)}). Load it with skage.datasets.load_table, and "
-                "pass its data."
+                "pass the `data` of the result."
             )
-    return f"X is one image ({_name(X)}); pass a list: [X]."
+    return f"X is one image ({_name(X)}). Pass a list: [X]."
 
 
 def _many_columns(X: Any, columns: list[Any]) -> str:
-    """What to do with a frame that holds more than images."""
-    of_images = [name for name in columns if isinstance(next(iter(X[name]), None), _IMAGES)]
-    text = f"X is a frame of {len(columns)} columns ({', '.join(map(str, columns[:10]))}"
+    """Return the message about a DataFrame that does not have exactly one column."""
+    if not columns:
+        return "X is a DataFrame without columns. Pass paths, PIL images or arrays."
+    image_columns = [name for name in columns if isinstance(next(iter(X[name]), None), _IMAGES)]
+    text = f"X is a DataFrame of {len(columns)} columns ({', '.join(map(str, columns[:10]))}"
     text += ", ...)" if len(columns) > 10 else ")"
-    if not of_images:
-        return f"{text}, none of which holds images. Pass paths, PIL images or arrays."
-    return f"{text}; pass the one that holds the images, such as X[{of_images[0]!r}]."
+    if not image_columns:
+        return f"{text}, none of which contains images. Pass paths, PIL images or arrays."
+    return f"{text}. Pass the one that contains the images, such as X[{image_columns[0]!r}]."
 
 
 def _check_values(X: np.ndarray) -> None:
-    """Judge the range of all images together: a dark one may lie in [0, 1] by chance."""
+    """Check the range of all images together, as a dark one may lie in [0, 1] by chance."""
     if X.dtype.kind == "f":
         low, high = float(np.fmin.reduce(X, axis=None)), float(np.fmax.reduce(X, axis=None))
         if np.isfinite((low, high)).all() and not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
-            raise ValueError(_outside("X", low, high))
+            raise ValueError(_range_message("X", low, high))
     elif X.dtype != np.uint8:
-        raise ValueError(_no_uint8("X", X))
+        raise ValueError(_dtype_message("X", X))
 
 
 def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., Image.Image]]:
     """Return a digest of the item's content and a function that decodes it.
 
-    A file is hashed as it lies on disk, so that an image whose activations are
-    known need not be decoded at all. The function takes the side in pixels that
-    the image will be resized to, if any: a JPEG much larger is decoded smaller.
+    The digest of a file is that of its bytes, so an image need not be decoded if its
+    activations are known. The function accepts the side in pixels that the image will be
+    resized to; a much larger JPEG is then decoded at a reduced size.
     """
     if isinstance(item, DerivedImage):
         source = digest_and_decoder(item.source, position)
@@ -338,18 +341,18 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
         try:
             with pillow_lock:
                 image = to_rgb(item)
-            image = _bare(item.copy() if image is item else image)
+            image = _without_info(item.copy() if image is item else image)
         except MemoryError:
             raise
         except Exception as error:
-            raise _unreadable(item, position, error) from error
+            raise _unreadable_error(item, position, error) from error
     else:
         image = Image.fromarray(_to_uint8(item, position))
     return pixels_key(image.size, image.tobytes()), lambda size=0: image
 
 
 def check_readable(item: Any, position: int, size: int) -> None:
-    """Raise an ImageError if an image cannot be read, or most likely not made."""
+    """Raise an ImageError if an image cannot be read; derived images are checked quickly."""
     if isinstance(item, DerivedImage):
         item.check(
             *digest_and_decoder(item.source, position), describe(item.source, position), size
@@ -359,18 +362,18 @@ def check_readable(item: Any, position: int, size: int) -> None:
 
 
 def readable(X: Any, *, n_jobs: int | None = None) -> np.ndarray:
-    """Which images can be read: read all of them, and say of each whether it worked.
+    """Return which images can be read, by reading all of them.
 
-    The crop of a face that is not found counts as not readable unless `FaceCropper`
-    takes the whole image instead (``on_no_face="whole"``). scikit-learn's searches score
-    no NaN and no failed fit: leave such images out before.
+    A crop whose face is not found counts as unreadable, unless `FaceCropper` uses the
+    whole image instead (``on_no_face="whole"``). scikit-learn's own scorers do not accept
+    NaN, so leave such images out before a search.
 
     Parameters
     ----------
     X : sequence of n_samples images
         Paths, PIL images, arrays or crops; see `check_images`.
     n_jobs : int, default=None
-        Threads; None takes as many as there are processors.
+        Number of threads; None means one for each processor.
 
     Returns
     -------
@@ -379,7 +382,7 @@ def readable(X: Any, *, n_jobs: int | None = None) -> np.ndarray:
     Raises
     ------
     ValueError
-        If X does not hold images; see `check_images`.
+        If X does not contain images; see `check_images`.
 
     Examples
     --------
@@ -402,12 +405,12 @@ def readable(X: Any, *, n_jobs: int | None = None) -> np.ndarray:
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
-    """Squeeze an RGB image to (size, size, 3) uint8, as DEX squeezes its crops."""
+    """Resize an RGB image to (size, size, 3) uint8, ignoring its aspect ratio, as DEX does."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def remembered_digest(item: Any) -> bytes | None:
-    """The digest of a file that was read before and has not changed, else None."""
+    """Return the digest of a file that was read before and has not changed, or None."""
     if isinstance(item, DerivedImage):
         source = remembered_digest(item.source)
         if source is None or item.recipe is None:
@@ -418,16 +421,16 @@ def remembered_digest(item: Any) -> bytes | None:
     try:
         stamp, digest = digests.get(os.fspath(item)) or (None, None)
         return digest if stamp and _stamp(os.stat(_expanded(item))) == stamp else None
-    except Exception:  # what is wrong will show when it is read
+    except Exception:  # reading the file will raise a better error
         return None
 
 
 def map_ahead(
     function: Callable[[T], R], items: Iterable[T], n_jobs: int | None = None, ahead: int = 0
 ) -> Generator[R, None, None]:
-    """Map in threads and in order, at most `ahead` results before the consumer."""
+    """Map in threads, in order, and at most `ahead` results ahead of the consumer."""
     if n_jobs == 0:
-        raise ValueError("n_jobs=0 is not valid. Pass 1 or more, or -1 for all processors.")
+        raise ValueError("n_jobs=0 is not valid. Pass at least 1, or -1 for all processors.")
     n_threads = -1 if n_jobs is None else n_jobs
     if n_threads < 0:
         n_threads = max(cpu_count() + 1 + n_threads, 1)
@@ -446,7 +449,7 @@ def map_ahead(
 
 
 def image_tags(tags: Any) -> Any:
-    """Mark scikit-learn tags as those of an estimator of images."""
+    """Set scikit-learn's tags of an estimator that accepts images."""
     tags.input_tags.two_d_array = False
     tags.input_tags.three_d_array = True
     tags.input_tags.string = True
@@ -458,7 +461,10 @@ def _expanded(path: str | os.PathLike) -> str:
 
 
 def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | None]:
-    """The content, and what tells this file from a later one if that can be told."""
+    """Return a file's content, and a stamp that changes with it.
+
+    The stamp is None if the file may have changed while or just before it was read.
+    """
     try:
         status = os.stat(_expanded(path))
         if stat.S_ISDIR(status.st_mode):
@@ -467,13 +473,12 @@ def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | 
                 "images instead."
             )
         if not stat.S_ISREG(status.st_mode):
-            raise _refusal(path, position, "is not a regular file")
+            raise _error(path, position, "is not a regular file")
         if status.st_size > MAX_FILE_BYTES:
-            raise _refusal(
+            raise _error(
                 path,
                 position,
-                f"has {status.st_size} bytes, more than the {MAX_FILE_BYTES} that an image may "
-                "have",
+                f"has {status.st_size} bytes, more than the maximum of {MAX_FILE_BYTES}",
             )
         with open(_expanded(path), "rb") as file:
             data = file.read()
@@ -481,11 +486,11 @@ def _read_file(path: str | os.PathLike, position: int) -> tuple[bytes, _Stamp | 
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError as error:
-        raise _refusal(path, position, "does not exist") from error
+        raise _error(path, position, "does not exist") from error
     except Exception as error:
-        raise _refusal(path, position, f"cannot be opened: {error}") from error
+        raise _error(path, position, f"cannot be opened: {error}") from error
     if not data:
-        raise _refusal(path, position, "is empty (0 bytes)")
+        raise _error(path, position, "is empty (0 bytes)")
     settled = max(after[3:]) < time.time_ns() - _SETTLED
     return data, after if settled and after == _stamp(status) else None
 
@@ -506,45 +511,47 @@ def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
             width, height = image.size
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and width * height > limit:
-                raise _refusal(
+                raise _error(
                     item,
                     position,
                     f"would decode to {width} x {height} pixels, more than "
-                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise that bound if you trust the file",
+                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}; raise it if you trust the file",
                 )
             if image.info.get("progressive") and (n_scans := _count_scans(data)) > _MAX_SCANS:
                 raise ValueError(f"it has {n_scans} scans, more than {_MAX_SCANS}")
             if size:
                 image.draft(None, (_DRAFT * size, _DRAFT * size))
-            return _bare(to_rgb(image))
+            return _without_info(to_rgb(image))
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise _refusal(item, position, f"is not a readable image: {_unknown(data)}") from error
+        raise _error(
+            item, position, f"is not a readable image: {_explain_unknown(data)}"
+        ) from error
     except Image.DecompressionBombError as error:
-        raise _refusal(
+        raise _error(
             item,
             position,
             f"would decode to too many pixels: {error} Raise PIL.Image.MAX_IMAGE_PIXELS if you "
             "trust the file",
         ) from error
-    except Exception as error:  # decoders raise whatever a broken file leads them to
-        raise _unreadable(item, position, error) from error
+    except Exception as error:  # decoders raise errors of any type for broken files
+        raise _unreadable_error(item, position, error) from error
 
 
-def _bare(image: Image.Image) -> Image.Image:
-    """Without EXIF tags and colour profile, which were applied and must not be again."""
+def _without_info(image: Image.Image) -> Image.Image:
+    """Remove EXIF tags and colour profile, which must not be applied a second time."""
     image.info = {}
     return image
 
 
-def _unknown(data: bytes) -> str:
-    """Why Pillow may not identify a file."""
+def _explain_unknown(data: bytes) -> str:
+    """Explain why Pillow may not recognise a file."""
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "it is broken, or a kind of TIFF that Pillow does not read; convert it to 8-bit RGB"
     if data[4:8] == b"ftyp" and data[8:11] in (b"hei", b"hev", b"mif", b"msf"):
         return (
-            "HEIF is not among Pillow's formats; install pillow-heif and call "
+            "Pillow does not read HEIF; install pillow-heif and call "
             "pillow_heif.register_heif_opener()"
         )
     return "unknown format"
@@ -559,10 +566,10 @@ def _count_scans(jpeg: bytes) -> int:
 
 
 def _formats() -> list[str]:
-    """What may be opened; all plugins are loaded now, as Pillow's own way is not thread-safe.
+    """Return the formats that may be opened, and load all of Pillow's plugins.
 
-    It loads them when a file is of no usual format, and may take a file that is
-    opened in another thread meanwhile for one of no format at all.
+    Pillow itself loads them when it meets a file of an unusual format, which is not
+    thread-safe: it may then fail to recognise a file that another thread opens.
     """
     Image.preinit()
     Image.init()
@@ -581,45 +588,45 @@ def _to_uint8(item: Any, position: int) -> np.ndarray:
     except MemoryError:
         raise
     except Exception as error:
-        raise _unreadable(item, position, error) from error
+        raise _unreadable_error(item, position, error) from error
     expected = "expected a path, a PIL image, or an array (H, W) or (H, W, 3)"
     if array.ndim == 0:
         if isinstance(item, bytes) or hasattr(item, "read"):
-            what, expected = "the content of a file", "pass what PIL.Image.open makes of it"
+            what, expected = "the content of a file", "open it with PIL.Image.open"
         else:
             what = repr(item)[:80]
         raise ImageError(f"{name} is {what} ({type(item).__name__}); {expected}.")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
-        way_out = ""
+        advice = ""
         if array.ndim == 3 and array.shape[0] in (1, 3):
-            way_out = " Put the channels last: numpy.moveaxis(image, 0, 2)."
+            advice = " Put the channels last: numpy.moveaxis(image, 0, 2)."
         elif array.shape[2:] == (4,):
-            way_out = " Leave alpha out: image[:, :, :3]."
+            advice = " Remove the alpha channel: image[:, :, :3]."
         elif array.shape[2:] == (1,):
-            way_out = " Leave the last axis out: image[:, :, 0]."
+            advice = " Remove the last axis: image[:, :, 0]."
         raise ImageError(
-            f"{name} is a {type(item).__name__} of shape {array.shape}; {expected}.{way_out}"
+            f"{name} is a {type(item).__name__} of shape {array.shape}; {expected}.{advice}"
         )
     if array.dtype.kind == "f":
         low, high = float(array.min()), float(array.max())
         if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # also true of NaN
-            raise ImageError(_outside(name, low, high))
+            raise ImageError(_range_message(name, low, high))
         array = np.round(array.clip(0, 1) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise ImageError(_no_uint8(name, array))
+        raise ImageError(_dtype_message(name, array))
     return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
 
 
-def _outside(name: str, low: float, high: float) -> str:
+def _range_message(name: str, low: float, high: float) -> str:
     return (
-        f"{name} has floats from {low} to {high}; floats must lie in [0, 1]. "
+        f"{name} has floats from {low} to {high}; expected floats in [0, 1]. "
         f"{float_advice(low, high)}"
     )
 
 
-def _no_uint8(name: str, array: np.ndarray) -> str:
+def _dtype_message(name: str, array: np.ndarray) -> str:
     return (
-        f"{name} has dtype {array.dtype}; pass uint8 in 0..255 or floats in [0, 1]. "
+        f"{name} has dtype {array.dtype}; expected uint8, or floats in [0, 1]. "
         f"{integer_advice(array)}".rstrip()
     )
 
@@ -633,32 +640,32 @@ def _name(item: Any) -> str:
             return _printable(path) if path else f"{item.mode} image of {item.size}"
         if isinstance(item, (str, os.PathLike)):
             return _printable(item)
-    except Exception:  # an object of the user's, which may raise anything
+    except Exception:  # the user's object may raise any error
         pass
     return type(item).__name__
 
 
 def _printable(path: str | bytes | os.PathLike) -> str:
-    """A path as it is, or as Python writes it if a terminal or a log could not."""
+    """Return a path, or its repr if it contains characters that cannot be printed."""
     path = os.fsdecode(path)
     return path if path and path.isprintable() else repr(path)
 
 
 def summarise(errors: Sequence[ImageError], n_shown: int) -> tuple[str, list[str]]:
-    """What is wrong with several images, and the messages of some without the way out."""
+    """Summarise errors of images: what is wrong, and the first messages without hints."""
     what = " or ".join(sorted({error.what for error in errors}))
     return what, [error.message for error in errors[:n_shown]]
 
 
 def describe(item: Any, position: int) -> str:
-    """How messages name an image."""
+    """Return the name of an image in error messages."""
     return f"{_name(item)} (item {position})"
 
 
-def _unreadable(item: Any, position: int, error: Exception) -> ImageError:
+def _unreadable_error(item: Any, position: int, error: Exception) -> ImageError:
     reason = str(error) or type(error).__name__
-    return _refusal(item, position, f"is not a readable image: {reason}")
+    return _error(item, position, f"is not a readable image: {reason}")
 
 
-def _refusal(item: Any, position: int, what: str) -> ImageError:
+def _error(item: Any, position: int, what: str) -> ImageError:
     return ImageError(f"{describe(item, position)} {what.rstrip('.')}.", SKIP_HINT)
