@@ -1,4 +1,4 @@
-"""FaceCropper: find the face, turn it upright, and cut it out with a margin, as DEX does."""
+"""FaceCropper: detect the face, rotate it upright, and crop it with a margin, as DEX does."""
 
 from __future__ import annotations
 
@@ -31,76 +31,76 @@ __all__ = ["DEX_ANGLES", "FaceCropper", "NoFaceError"]
 
 
 class FaceCropper(TransformerMixin, BaseEstimator):
-    """Cut faces out of photographs (DEX, Rothe et al., IJCV 2016, section 3.1).
+    """Crop faces from photographs (DEX, Rothe et al., IJCV 2016, section 3.1).
 
-    The strongest detection is turned upright and widened by a margin; where
-    that leaves the image, its last pixels are repeated. The crop is squeezed
-    to a square.
+    The strongest detection is rotated upright and enlarged by a margin. Beyond the border
+    of the image, its outermost pixels are repeated. The crop is then resized to a square.
 
-    A crop is made when it is read. The activations that an estimator keeps of
-    it are known by the original image and by the parameters here, so a search
-    detects no face twice.
+    A crop is made when it is read. An estimator's cached activations of it are identified
+    by the original image and the parameters of the cropper, so a search detects each face
+    only once.
 
     Parameters
     ----------
     detector : {"haar", "yunet"} or callable, default="haar"
-        "haar" is the frontal face cascade inside OpenCV. "yunet" is a small
-        network, better at profiles, rotation and dim light, in OpenCV's
-        FaceDetectorYN. A callable takes RGB pixels (height, width, 3), uint8, of
-        an image made at most 640 pixels large and maybe turned, and returns
-        faces (n, 5): left, top, width and height in these pixels, and a score.
-        It must be picklable for use in several processes, and find the same
-        faces each time: what it found is remembered as long as it lives.
+        "haar" is the frontal face cascade included in OpenCV. "yunet" is a small network,
+        better with profiles, rotated faces and dim light, in OpenCV's FaceDetectorYN. A
+        callable is given the RGB pixels (height, width, 3), uint8, of the image, which
+        may have been rotated and is reduced to at most 640 pixels. It returns an array
+        (n_faces, 5): left, top, width and height in these pixels, and a score. For use in
+        several processes it must be picklable. It must always return the same faces for
+        the same image, as its results are cached for as long as it exists.
 
     margin : float, default=0.4
-        Share of the box's width that is added left and right, and of its height
-        above and below. Photographs that are cut close around the face want less;
-        see Notes.
+        Fraction of the box's width that is added on the left and on the right, and of its
+        height above and below. Portraits that are cut close around the face need a
+        smaller one; see Notes.
 
     keep_aspect : bool, default=False
-        Make the box a square first, by its longer side, so that the face keeps
-        its proportions. The paper squeezes it. A box of "yunet" is some 4 to 3.
+        Whether to enlarge the box to a square first, so that the face keeps its
+        proportions. False distorts the box to a square, as the paper does. The boxes of
+        "yunet" have an aspect ratio of about 4 to 3.
 
     size : int, default=224
         Side of the crop in pixels.
 
     angles : None, "dex" or sequence of float, default=None
-        Degrees by which the image is turned counter-clockwise to find faces
-        that are not upright; None looks at it as it is. "dex" stands for the 28
-        rotations of the paper, `DEX_ANGLES`, and so for 28 times the work.
+        Degrees by which the image is rotated counter-clockwise to detect faces that are
+        not upright; None does not rotate it. "dex" stands for the 28 rotations of the
+        paper, `DEX_ANGLES`, and takes 28 times as long.
 
     select : {"strongest", "largest"}, default="strongest"
-        Which of several faces to take.
+        Which of several faces to crop.
 
     on_no_face : {"whole", "raise", "nan"}, default="whole"
-        Without any face: squeeze the whole image, as the paper; raise
-        `NoFaceError`, as of an unreadable image, so that ``on_error="skip"``
-        of the classifier leaves it out; or leave it out of fit and let its
-        prediction be NaN, with one warning, whatever `on_error` says. Where a
-        metric takes no NaN, as those of scikit-learn, leave such images out first:
-        ``skage.images.readable(cropper.transform(X))`` is a mask of the others.
+        What to do if no face is found. "whole" resizes the whole image to a square, as in
+        the paper. "raise" raises `NoFaceError`, which counts as an unreadable image, so
+        the classifier's ``on_error="skip"`` leaves it out. "nan" leaves the image out of
+        fit and makes its prediction NaN, with one warning, whatever `on_error` is.
+        scikit-learn's own metrics do not accept NaN: before using them, leave such images
+        out with the mask ``skage.images.readable(cropper.transform(X))``.
 
     model_file : path, default=None
-        Of "yunet". None takes it from the user's cache folder, where it is
-        downloaded (230 kB) and its checksum compared the first time.
+        Model file of "yunet". None uses the one in the user's cache folder, which is
+        downloaded (230 kB) and verified by its checksum the first time.
 
     feature_cache : path, "auto" or None, default=None
-        Folder where the faces found are kept, for other processes and days; best
-        that of the classifier. Pass it with ``n_jobs``, else each process finds
-        the faces itself. Not for a callable, whose changes would go unnoticed.
-        None keeps them in this process only.
+        Folder in which detected faces are cached for other processes and later sessions;
+        preferably that of the classifier. Set it if you use ``n_jobs``, as otherwise each
+        process detects the faces again. It is not used for a callable, as a change of the
+        callable could not be noticed. None caches faces in this process only.
 
     Raises
     ------
     ImportError
-        From fit, transform and detect, if OpenCV is missing:
+        By fit, transform and detect, if OpenCV is not installed:
         ``pip install 'skage[faces]'``.
 
     Notes
     -----
-    A margin that leaves the image is made up, and shows as stripes. In 400 portraits
-    whose faces are half as wide as the picture, so much of YuNet's crops was made up,
-    on average:
+    The part of a margin beyond the border of the image shows as stripes. In 400 portraits
+    whose faces are half as wide as the image, it was this fraction of YuNet's crops, on
+    average:
 
     ======  ================  =================
     margin  keep_aspect=True  keep_aspect=False
@@ -112,9 +112,9 @@ class FaceCropper(TransformerMixin, BaseEstimator):
     0       0 %               0 %
     ======  ================  =================
 
-    There, 0.2 with `keep_aspect` shows the whole head and few stripes. Mirrored pixels
-    would be worse: they show a second head. `skage.displays.FacesDisplay` shows the
-    crops of a pipeline.
+    For these, a margin of 0.2 with `keep_aspect` shows the whole head and few stripes.
+    Mirroring the image at its border would be worse, as it shows a second head.
+    `skage.displays.FacesDisplay` shows the crops of a pipeline.
 
     Examples
     --------
@@ -160,7 +160,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters and X; nothing is learned.
+        """Check the parameters and the container X; nothing is learned.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> list[FaceCrop]:
-        """Cut out one face an image.
+        """Return a crop of one face for each image.
 
         Parameters
         ----------
@@ -186,42 +186,43 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         Returns
         -------
         crops : list of n_samples FaceCrop
-            Images for any estimator of images. They are made when they are
-            read, which is where a missing face or a broken file raises.
+            Images that any estimator of images accepts. They are made when they are read;
+            a missing face or a broken file raises an error only then.
         """
         self._validate_params()
         images, finder = check_images(X), self._finder()
-        how = CropSettings(
+        settings = CropSettings(
             float(self.margin),
             bool(self.keep_aspect),
             int(self.size),
             self.select,
             self.on_no_face,
         )
-        return [FaceCrop(image, finder, how, i) for i, image in enumerate(images)]
+        return [FaceCrop(image, finder, settings, i) for i, image in enumerate(images)]
 
     def detect(self, X: Any, *, on_error: str = "raise", n_jobs: int | None = None) -> list[Bunch]:
-        """Find all faces.
+        """Detect all faces in each image.
 
         Parameters
         ----------
         X : sequence of n_samples images
         on_error : {"raise", "skip"}, default="raise"
-            Whether an unreadable image raises, or has no faces, with one warning.
+            Whether to raise an error for an unreadable image, or to return no faces for it
+            and warn once.
         n_jobs : int, default=None
-            Threads; None takes as many as there are processors.
+            Number of threads; None means one for each processor.
 
         Returns
         -------
         faces : list of n_samples Bunch
             boxes : ndarray of shape (n_faces, 4)
-                Left, top, width and height in pixels. A box found at an angle is
-                turned about its own centre, which is where it is in the image.
+                Left, top, width and height in pixels. A box with an angle is to be
+                rotated about its own centre.
             scores : ndarray of shape (n_faces,)
-                Falling; on the detector's own scale.
+                In descending order; on the detector's own scale.
             angles : ndarray of shape (n_faces,)
-                Degrees by which the image is to be turned counter-clockwise for
-                the face to stand upright.
+                Degrees by which rotating the image counter-clockwise makes the face
+                upright.
 
         Raises
         ------
@@ -230,7 +231,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error={on_error!r} must be 'raise' or 'skip'.")
+            raise ValueError(f"on_error={on_error!r} is not valid. Pass 'raise' or 'skip'.")
         images, finder = check_images(X), self._finder()
 
         def find(position: int) -> np.ndarray | ImageError:
@@ -246,7 +247,8 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         errors = [result for result in results if isinstance(result, ImageError)]
         if errors:
             warnings.warn(
-                f"{len(errors)} of {len(images)} images cannot be read and have no faces: "
+                f"{len(errors)} of {len(images)} images cannot be read, so no faces are returned "
+                f"for them. The first: "
                 f"{errors[0]}",
                 stacklevel=2,
             )
@@ -267,7 +269,10 @@ class FaceCropper(TransformerMixin, BaseEstimator):
             except (TypeError, ValueError):
                 angles = ()
             if not angles or not all(map(math.isfinite, angles)):
-                raise ValueError(f"angles={self.angles!r} must hold degrees, at least one.")
+                raise ValueError(
+                    f"angles={self.angles!r} is not valid. Pass 'dex', None, or a sequence of at "
+                    "least one finite number of degrees."
+                )
         if callable(self.detector):
             return Finder(self.detector, angles)
         opencv = import_cv2().__version__
@@ -275,12 +280,14 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         if self.detector == "yunet":
             model, checksum = yunet_file(self.model_file)
         version = detector_version(self.detector, opencv, checksum)
-        DETECTORS[self.detector](np.zeros((64, 64, 3), np.uint8), model)  # whether it works
+        DETECTORS[self.detector](
+            np.zeros((64, 64, 3), np.uint8), model
+        )  # fail early if it does not work
         folder = None if self.feature_cache is None else resolve_folder(self.feature_cache)
         return Finder(self.detector, angles, model, version, folder)
 
     def __sklearn_clone__(self):
-        # The detector itself, which a search would else copy for every fit.
+        # A shallow copy shares the detector, which a search would otherwise copy for each fit.
         return copy.copy(self)
 
     def __sklearn_tags__(self):

@@ -129,6 +129,7 @@ def dex(**parameters: Any) -> BinnedAgeRegressor:
         batch_size=64,
         max_epochs=30,
         n_members=20,
+        validation_fraction=0.1,
     ).set_params(**parameters)
     if "early_stopping" not in parameters and classifier.validation_fraction:
         classifier.early_stopping = classifier.max_epochs  # the weights of the best epoch

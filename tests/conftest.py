@@ -32,6 +32,7 @@ def tiny_classifier(**options):
         "batch_size": 64,
         "weight_decay": 5e-4,
         "test_augment": None,
+        "validation_fraction": 0.1,
         "max_epochs": 2,
         "optimizer": "adam",
         "random_state": 0,

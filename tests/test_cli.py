@@ -29,7 +29,8 @@ def sets(**parameters):
 
 
 TINY = sets(weights=None, backbone="vgg11", image_size=32, hidden_layer_sizes=(16,), max_epochs=1)
-TINY += [*sets(n_components=None, batch_size=64, lr=1e-3), "--set", "binner.n_bins=4"]
+TINY += sets(n_components=None, batch_size=64, lr=1e-3, test_augment=None)
+TINY += [*sets(validation_fraction=0.1), "--set", "binner.n_bins=4"]
 
 
 def run(*arguments):

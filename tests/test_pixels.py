@@ -147,7 +147,10 @@ def test_a_tiff_of_12_bits_is_as_bright_as_one_of_8():
         (tiff(GREY.tobytes(), [8], format=[2]), "signed integers"),
         (tiff(LEVELS.astype("<i2").tobytes(), [16], format=[2]), "signed integers"),
         (tiff(LEVELS.astype("<u4").tobytes(), [32]), None),
-        ((tiff((LEVELS * 65537.0).astype("<u4").tobytes(), [32])), "the value of white is not known"),
+        (
+            (tiff((LEVELS * 65537.0).astype("<u4").tobytes(), [32])),
+            "the value of white is not known",
+        ),
         (
             tiff(
                 zlib.compress((GREY / 255).astype(">f4").tobytes()),
@@ -225,7 +228,9 @@ def test_wide_pictures_keep_their_brightness(values, kind):
     ],
 )
 def test_wide_pictures_of_unknown_range_are_refused(values, kind):
-    with pytest.raises(ValueError, match="the value of white is not known; convert it to 8-bit RGB"):
+    with pytest.raises(
+        ValueError, match="the value of white is not known; convert it to 8-bit RGB"
+    ):
         to_rgb(Image.fromarray(values.astype(kind)))
 
 

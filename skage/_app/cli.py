@@ -88,7 +88,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
     years; or a folder whose files have their ages in their names, as UTKFace's or
     as --age-pattern says; or a data set that --loader names.
 
-    Most presets hold out a tenth of the images, to measure the error on them.
+    Most presets hold out some of the images, to measure the error on them.
 
     \b
     Examples:

@@ -81,6 +81,7 @@ def run_demo(picture: str | os.PathLike, random_state: int = 0, verbose: int = 0
             lr=1e-3,
             weight_decay=5e-4,
             test_augment=None,
+            validation_fraction=0.1,
             image_size=64,
             dropout=0.0,
             optimizer="adam",
