@@ -160,7 +160,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters and the container X; nothing is learned.
+        """Check the parameters and X; nothing is learned.
 
         Parameters
         ----------
