@@ -1,4 +1,4 @@
-"""Plots of a model and its training, in the manner of scikit-learn's displays."""
+"""Plots of a model and its training, with the interface of scikit-learn's displays."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ from ._images.reading import (
 
 __all__ = ["AgeBinsDisplay", "AgeDistributionDisplay", "FacesDisplay", "TrainingHistoryDisplay"]
 
-_FACE = 160  # pixels, of a face shown
-_COLUMNS = 6  # of faces in a figure
-_LINES, _CHARACTERS = 7, 27  # of a message in the place of a face
-_PALE = 232  # its grey
-_UNSEEN = 0.01  # of the highest bar, what is too low to be seen
-_FEWEST_YEARS = 24  # on an axis of ages
+_FACE_SIDE = 160  # pixels
+_N_COLUMNS = 6  # of faces in a figure
+_MAX_LINES, _MAX_CHARACTERS = 7, 27  # of an error message shown in place of a face
+_TILE_GREY = 232  # its background
+_VISIBLE = 0.01  # fraction of the highest bar; lower bars cannot be seen
+_MIN_YEARS = 24  # shown on an axis of ages
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e07b39", "#9aa0a6"
 
 
 class TrainingHistoryDisplay:
-    """Loss, validation MAE and learning rate by epoch.
+    """Plot of loss, validation error and learning rate over the epochs.
+
+    Create it with `from_estimator`.
 
     Parameters
     ----------
     history : list of dict
-        `history_` of a VGG16Classifier.
+        The `history_` of a VGG16Classifier.
 
     Attributes
     ----------
     axes_ : ndarray of Axes
-        One for the loss, one for the MAE where it was recorded, one for the
+        One for the loss, one for the validation MAE if it was recorded, and one for the
         learning rate.
     figure_ : Figure
     """
@@ -59,10 +61,10 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         estimator : VGG16Classifier or BinnedAgeRegressor
-            Fitted; also as the last step of a Pipeline, or in a search.
+            Fitted. It may be the last step of a Pipeline, or inside a search.
         axes : sequence of Axes, default=None
-            One for the loss, one for the validation error if images were held out,
-            and one for the learning rate; None makes a new figure.
+            One for the loss, one for the validation error if images were held out, and one
+            for the learning rate. None creates a new figure.
 
         Returns
         -------
@@ -71,12 +73,15 @@ class TrainingHistoryDisplay:
         Raises
         ------
         ValueError
-            If the estimator keeps no history of epochs, or there are more or fewer axes.
+            If the estimator has no training history, or the number of axes is wrong.
         """
         model = _model(estimator)
         classifier = getattr(model, "classifier_", model)
         if not hasattr(classifier, "history_"):
-            raise ValueError(f"{type(classifier).__name__} keeps no history of epochs.")
+            raise ValueError(
+                f"{type(classifier).__name__} has no training history. Pass a fitted "
+                "VGG16Classifier, or a BinnedAgeRegressor of one."
+            )
         return cls(classifier.history_).plot(axes=axes)
 
     def plot(self, *, axes: Any = None) -> TrainingHistoryDisplay:
@@ -85,7 +90,7 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         axes : sequence of Axes, default=None
-            As for `from_estimator`; None makes a new figure.
+            As in `from_estimator`. None creates a new figure.
 
         Returns
         -------
@@ -96,7 +101,7 @@ class TrainingHistoryDisplay:
         self.axes_ = _new_axes(1, n_axes, (4 * n_axes, 3.2)) if axes is None else np.ravel(axes)
         if len(self.axes_) != n_axes:
             raise ValueError(
-                f"axes holds {len(self.axes_)} Axes and must hold {n_axes}: for the loss, "
+                f"axes has {len(self.axes_)} Axes. Pass {n_axes}: for the loss, "
                 f"{'the validation error, ' * with_mae}and the learning rate."
             )
         self.figure_ = self.axes_[0].figure
@@ -124,18 +129,20 @@ class TrainingHistoryDisplay:
     def _curves(
         self, ax: Axes, key: str, colour: str, label: str | None = None, **style: Any
     ) -> None:
-        """A line for each network of an ensemble."""
+        """Draw one curve for each network of an ensemble."""
         members = {row.get("member", 0): None for row in self.history}
         for member in members:
             rows = [row for row in self.history if row.get("member", 0) == member]
             epochs = [row["epoch"] for row in rows]
             style["marker"] = "o" if len(epochs) < 3 else None
             ax.plot(epochs, [row[key] for row in rows], color=colour, label=label, **style)
-            label = None  # once in the legend
+            label = None  # only one entry in the legend
 
 
 class AgeBinsDisplay:
-    """The bins over the histogram of the training ages.
+    """Plot of age bins over a histogram of ages.
+
+    Create it with `from_estimator`.
 
     Parameters
     ----------
@@ -161,11 +168,11 @@ class AgeBinsDisplay:
         Parameters
         ----------
         estimator : AgeBinner or BinnedAgeRegressor
-            Fitted; also as the last step of a Pipeline, or in a search.
+            Fitted. It may be the last step of a Pipeline, or inside a search.
         ages : array-like of shape (n_samples,)
             In years.
         ax : Axes, default=None
-            None makes a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
@@ -174,12 +181,15 @@ class AgeBinsDisplay:
         Raises
         ------
         ValueError
-            If the estimator has no bins, or an age is not a finite number.
+            If the estimator has no age bins, or an age is not a finite number.
         """
         model = _model(estimator)
         binner = getattr(model, "binner_", model)
         if not hasattr(binner, "bin_edges_"):
-            raise ValueError(f"{type(model).__name__} has no age bins. Pass a BinnedAgeRegressor.")
+            raise ValueError(
+                f"{type(model).__name__} has no age bins. Pass a fitted BinnedAgeRegressor or "
+                "AgeBinner."
+            )
         return cls(binner, check_ages(ages, "ages")).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> AgeBinsDisplay:
@@ -188,7 +198,7 @@ class AgeBinsDisplay:
         Parameters
         ----------
         ax : Axes, default=None
-            Where to draw; None makes a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
@@ -213,19 +223,22 @@ class AgeBinsDisplay:
 
 
 class AgeDistributionDisplay:
-    """The predicted distribution of one face's age, in years of age.
+    """Plot of the predicted distribution of one person's age.
+
+    Create it with `from_estimator`.
 
     Parameters
     ----------
     years : ndarray of shape (n_years,)
-        Ages in whole years, one after the other.
+        Consecutive whole ages in years.
     probabilities : ndarray of shape (n_years,)
-        That the age, rounded to whole years, is each of them.
+        Probability that the age, rounded to whole years, is each of `years`.
     age : float
-        The prediction in years.
+        Predicted age in years.
     interval : (float, float)
-        In years.
-    true_age : float or None
+        Lower and upper bound of the interval to shade, in years.
+    true_age : float, default=None
+        In years; drawn if given.
 
     Attributes
     ----------
@@ -257,19 +270,19 @@ class AgeDistributionDisplay:
         coverage: float = 0.9,
         ax: Axes | None = None,
     ) -> AgeDistributionDisplay:
-        """Predict one image's distribution and plot it.
+        """Predict and plot the distribution of one image.
 
         Parameters
         ----------
         estimator : BinnedAgeRegressor
-            Fitted; also as the last step of a Pipeline, or in a search.
+            Fitted. It may be the last step of a Pipeline, or inside a search.
         image : path, PIL image or array
         true_age : float, default=None
-            In years; marked if given.
+            In years; drawn if given.
         coverage : float, default=0.9
-            Of the interval that is shaded.
+            Probability inside the shaded interval, above 0 and below 1.
         ax : Axes, default=None
-            None makes a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
@@ -279,17 +292,20 @@ class AgeDistributionDisplay:
         ------
         ValueError
             If the estimator does not predict distributions of age, `coverage` is not
-            between 0 and 1, or there is no prediction of this image.
+            between 0 and 1, or the image has no prediction.
         """
         model, X = _model_and_images(estimator, [image])
         if not hasattr(model, "predict_dist"):
             raise ValueError(
-                f"{type(model).__name__} predicts no distribution of age; pass a "
+                f"{type(model).__name__} does not predict distributions of age. Pass a "
                 "BinnedAgeRegressor."
             )
         distribution = model.predict_dist(X)
         if np.isnan(distribution).any():
-            raise ValueError(f"There is no prediction of {describe(image, 0)} to be shown.")
+            raise ValueError(
+                f"{describe(image, 0)} has no prediction: it cannot be read, or shows no face. "
+                "Pass another image."
+            )
         binner = model.binner_
         low, high = binner.bin_support_.min(), binner.bin_support_.max()
         years = np.arange(np.ceil(low - 0.5), np.floor(high + 0.5) + 1)
@@ -306,7 +322,7 @@ class AgeDistributionDisplay:
         Parameters
         ----------
         ax : Axes, default=None
-            Where to draw; None makes a new figure.
+            Where to draw. None creates a new figure.
 
         Returns
         -------
@@ -325,7 +341,7 @@ class AgeDistributionDisplay:
         marks = [low, high, self.age, self.age if self.true_age is None else self.true_age]
         left, right = _shown_range(self.years, self.probabilities, marks)
         ax.set_xlim(left, right)
-        top = 1.28 * 100 * self.probabilities.max()  # with room for the legend
+        top = 1.28 * 100 * self.probabilities.max()  # leaves room for the legend
         ax.set_ylim(0, top)
         ax.set_yticks([tick for tick in ax.get_yticks() if tick <= min(top, 100)])
         ax.legend(
@@ -339,21 +355,21 @@ class AgeDistributionDisplay:
 
 
 class FacesDisplay:
-    """Faces with their predicted, and true, ages.
+    """Plot of faces with their predicted, and possibly true, ages.
 
-    Where there is no prediction it says so, and an image that cannot be read is a grey
-    tile with the reason.
+    Images without a prediction are marked as such. An image that cannot be read is shown
+    as a grey tile with the reason. Create it with `from_estimator` or `from_predictions`.
 
     Parameters
     ----------
     images : sequence of n images
         Paths, PIL images or arrays.
     y_pred : array-like of shape (n,)
-        In years; NaN where there is no prediction.
+        In years; NaN for images without a prediction.
     y_true : array-like of shape (n,), default=None
-        In years; NaN where it is not known.
+        In years; NaN where unknown.
     n_images : int, default=None
-        How many there are, if these are only some of them, to be told in the figure.
+        Total number of images, shown as the title if only some of them are displayed.
 
     Attributes
     ----------
@@ -371,22 +387,23 @@ class FacesDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any = None, *, max_faces: int = 24, axes: Any = None
     ) -> FacesDisplay:
-        """Predict the ages of images and show both.
+        """Show images with their predicted ages.
 
-        Of a Pipeline the image is shown that its last step judges: the crop, where a
-        `FaceCropper` comes first. Only the images that are shown are predicted.
+        For a Pipeline, the images are shown as its last step sees them: with a
+        `FaceCropper` before it, the crops. Only the images shown are predicted.
 
         Parameters
         ----------
         estimator : BinnedAgeRegressor, or another estimator of ages from images
-            Fitted; also as the last step of a Pipeline, or in a search.
+            Fitted. It may be the last step of a Pipeline, or inside a search.
         X : sequence of n_samples images
         y : array-like of shape (n_samples,), default=None
             True ages in years.
         max_faces : int, default=24
-            How many to show at most, the first ones; the figure says of how many.
+            Show only the first `max_faces` images. The title then states how many there
+            are.
         axes : sequence of Axes, default=None
-            Each shows one face, whatever `max_faces` says; None makes a new figure.
+            Each shows one face, and `max_faces` is ignored. None creates a new figure.
 
         Returns
         -------
@@ -409,18 +426,19 @@ class FacesDisplay:
     def from_predictions(
         cls, X: Any, y_pred: Any, y_true: Any = None, *, max_faces: int = 24, axes: Any = None
     ) -> FacesDisplay:
-        """Show images with ages that are predicted already.
+        """Show images with given predictions.
 
         Parameters
         ----------
         X : sequence of n_samples images
         y_pred : array-like of shape (n_samples,)
-            In years; NaN where there is no prediction.
+            In years; NaN for images without a prediction.
         y_true : array-like of shape (n_samples,), default=None
-            In years; NaN where it is not known.
+            In years; NaN where unknown.
         max_faces : int, default=24
+            As in `from_estimator`.
         axes : sequence of Axes, default=None
-            Both as in `from_estimator`.
+            As in `from_estimator`.
 
         Returns
         -------
@@ -440,7 +458,7 @@ class FacesDisplay:
         Parameters
         ----------
         axes : sequence of Axes, default=None
-            As many Axes as images or more; None makes a new figure.
+            At least as many Axes as images. None creates a new figure.
 
         Returns
         -------
@@ -450,7 +468,7 @@ class FacesDisplay:
         y_true = np.full(len(images), np.nan) if self.y_true is None else np.asarray(self.y_true)
         n_shown = len(images)
         if axes is None:
-            columns = min(_COLUMNS, n_shown)
+            columns = min(_N_COLUMNS, n_shown)
             rows = -(-n_shown // columns)
             axes = _new_axes(rows, columns, (1.6 * columns, 1.95 * rows))
             if self.n_images is not None and self.n_images > n_shown:
@@ -462,7 +480,7 @@ class FacesDisplay:
         for i, ax in zip(range(n_shown), self.axes_, strict=False):
             face = _face(images[i], i)
             if isinstance(face, str):
-                ax.imshow(np.full((1, 1, 3), _PALE, np.uint8), extent=(0, 1, 0, 1))
+                ax.imshow(np.full((1, 1, 3), _TILE_GREY, np.uint8), extent=(0, 1, 0, 1))
                 ax.text(0.5, 0.5, face, fontsize=6.5, ha="center", va="center", color="#444444")
             else:
                 ax.imshow(face)
@@ -476,41 +494,46 @@ class FacesDisplay:
 def _shown_range(
     years: np.ndarray, probabilities: np.ndarray, marks: list[float]
 ) -> tuple[float, float]:
-    """Where on the axis of age something is to be seen, at least `_FEWEST_YEARS` wide."""
-    seen = years[probabilities >= _UNSEEN * probabilities.max()]
-    left, right = np.floor(min(seen[0], *marks)) - 1, np.ceil(max(seen[-1], *marks)) + 1
-    spare = max(_FEWEST_YEARS - (right - left), 0)
+    """Return the range of ages with visible bars or marks, at least `_MIN_YEARS` wide."""
+    visible = years[probabilities >= _VISIBLE * probabilities.max()]
+    left, right = np.floor(min(visible[0], *marks)) - 1, np.ceil(max(visible[-1], *marks)) + 1
+    spare = max(_MIN_YEARS - (right - left), 0)
     left = max(left - spare / 2, min(left, years[0] - 0.5))
-    return left, max(right, left + _FEWEST_YEARS)
+    return left, max(right, left + _MIN_YEARS)
 
 
 def _first(X: Any, max_faces: int, axes: Any, **ages: Any) -> tuple[Any, list[Any]]:
-    """The images that are to be shown, and their ages."""
+    """Return the images to show, and their ages."""
     images = check_images(X)
     if max_faces < 1:
-        raise ValueError(f"max_faces={max_faces!r} must be at least 1.")
+        raise ValueError(f"max_faces={max_faces!r} is not valid. Pass at least 1.")
     n_shown = max_faces if axes is None else np.size(axes)
     shown: list[Any] = []
     for name, values in ages.items():
         array = None if values is None else np.asarray(values, dtype=np.float64).ravel()
         if array is not None and len(array) != len(images):
-            raise ValueError(f"{name} holds {len(array)} ages, and X {len(images)} images.")
+            raise ValueError(
+                f"{name} has {len(array)} ages, but X has {len(images)} images. Pass one age for "
+                "each image."
+            )
         shown.append(None if array is None else array[:n_shown])
     return images[:n_shown], shown
 
 
 def _face(image: Any, position: int) -> np.ndarray | str:
-    """The pixels of a face, or in short why there are none."""
+    """Return the pixels of a face, or a short message if it cannot be read."""
     try:
-        return resize(digest_and_decoder(image, position)[1](_FACE), _FACE)
+        return resize(digest_and_decoder(image, position)[1](_FACE_SIDE), _FACE_SIDE)
     except ImageError as error:
         source = image
         while hasattr(source, "source"):
             source = source.source
         is_path = isinstance(source, str | os.PathLike)
         name = os.path.basename(os.fspath(source)) if is_path else "the image"
-        told = error.message.replace(describe(source, position), name)
-        return "\n".join(textwrap.wrap(told, _CHARACTERS, max_lines=_LINES, placeholder=" ..."))
+        text = error.message.replace(describe(source, position), name)
+        return "\n".join(
+            textwrap.wrap(text, _MAX_CHARACTERS, max_lines=_MAX_LINES, placeholder=" ...")
+        )
 
 
 def _model(estimator: Any) -> Any:
@@ -518,7 +541,7 @@ def _model(estimator: Any) -> Any:
 
 
 def _model_and_images(estimator: Any, X: Any = None) -> tuple[Any, Any]:
-    """The fitted model inside of pipelines and searches, and what it is given of X."""
+    """Return the fitted model inside pipelines and searches, and X as it receives it."""
     check_is_fitted(estimator)
     if isinstance(estimator, Pipeline):
         if X is not None and len(estimator) > 1:
@@ -527,14 +550,12 @@ def _model_and_images(estimator: Any, X: Any = None) -> tuple[Any, Any]:
     if hasattr(estimator, "best_estimator_"):
         return _model_and_images(estimator.best_estimator_, X)
     if hasattr(estimator, "cv_results_"):
-        raise ValueError(
-            f"{type(estimator).__name__} keeps no fitted model. Search with refit=True."
-        )
+        raise ValueError(f"{type(estimator).__name__} has no fitted model. Search with refit=True.")
     return estimator, X
 
 
 def _new_axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (4.5, 3.2)) -> Any:
-    from matplotlib import pyplot as plt  # takes a backend, of which given axes need none
+    from matplotlib import pyplot as plt  # selects a backend, which given axes do not need
 
     return np.ravel(plt.subplots(rows, columns, figsize=size, layout="constrained")[1])
 
