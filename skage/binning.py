@@ -1,4 +1,4 @@
-"""AgeBinner: ages in years to bin codes and back."""
+"""AgeBinner: convert ages in years to bin codes and back."""
 
 from __future__ import annotations
 
@@ -19,75 +19,75 @@ from ._targets import AgeTargets
 
 
 class AgeBinner(TransformerMixin, BaseEstimator):
-    """Cut the age axis into bins (DEX, Rothe et al., IJCV 2016, section 3).
+    """Discretise ages into bins (DEX, Rothe et al., IJCV 2016, section 3).
 
     Parameters
     ----------
     n_bins : int, "auto" or array-like of shape (n_bins + 1,), default="auto"
-        Number of bins, or their edges in years, ascending. "auto" makes 20 bins of
-        fewer than 3,000 training ages and 50 of more, but never more than there are
-        distinct ages.
+        Number of bins, or their ascending edges in years. "auto" uses 20 bins for fewer
+        than 3,000 training ages and 50 otherwise, but never more than there are distinct
+        ages.
 
     strategy : {"uniform", "balanced"}, default="balanced"
-        "uniform": bins of equal width over `age_range`. "balanced": bins that
-        hold as equal a number of the training ages as ties permit; see Notes.
-        Not used where `n_bins` gives the edges.
+        "uniform" makes bins of equal width over `age_range`. "balanced" makes equal-
+        frequency bins: their numbers of training ages are as equal as ties permit; see
+        Notes. Ignored if `n_bins` is an array of edges.
 
     age_range : (float, float), default=None
-        The range in years that is cut into bins. Training ages outside it belong
-        to the end bins, which reach out to them.
-        None takes the youngest and oldest age of fit.
+        The range in years that is divided into bins. Training ages outside it belong to
+        the first or last bin, which is extended to include them. None uses the youngest
+        and the oldest training age.
 
     representative : {"mean", "midpoint"}, default="mean"
-        The age that stands for a bin: the mean of its training ages (its
-        midpoint where it has none), or its midpoint.
+        The value of a bin, used to predict ages: the mean of its training ages (its
+        midpoint if it has none), or its midpoint.
 
     encoding : {"hard", "gaussian", "sord", "two_hot"}, default="hard"
-        The distribution over the bins that a network is to learn for an age:
-        all on its bin, as DEX; the share of each bin in a normal distribution
-        around it; a share that falls exponentially with the distance of the
-        bin's value; or such shares of the two bins beside it that the
-        expectation is the age. See `encode`.
+        The distribution over the bins that a network learns for an age. "hard" puts all
+        of it on the age's bin, as DEX does. "gaussian" gives each bin its probability
+        under a normal distribution around the age. "sord" decreases exponentially with
+        the distance between the age and the bin's value. "two_hot" uses the two bins with
+        the nearest values below and above, so that the expectation is the age. See
+        `encode`.
 
     sigma : float, default=3.0
-        Years: the standard deviation of "gaussian", the length over which
-        "sord" falls by e.
+        In years: the standard deviation of "gaussian", or the distance over which "sord"
+        decreases by a factor of e.
 
     Attributes
     ----------
     bin_edges_ : ndarray of shape (n_bins_ + 1,)
-        Edges in years; the outer ones take in all training ages. A bin holds its
-        lower edge but not its upper one; ages outside belong to the end bins.
+        Edges in years; the outer ones enclose all training ages. A bin includes its lower
+        edge but not its upper one; ages outside belong to the first or last bin.
     bin_values_ : ndarray of shape (n_bins_,)
-        The age in years that stands for each bin.
+        Value of each bin in years.
     bin_support_ : ndarray of shape (n_bins_, 2)
-        From which to which age in years a bin's probability is spread; see Notes.
+        The interval of ages in years over which a bin's probability is spread; see Notes.
     age_range_ : (float, float)
         Youngest and oldest training age in years.
     n_bins_ : int
-        Number of bins; fewer than asked where there are too few distinct ages.
+        Number of bins; smaller than `n_bins` if there are too few distinct ages.
 
     See Also
     --------
-    BinnedAgeRegressor : Predicts ages through such bins.
+    BinnedAgeRegressor : Predicts ages with a classifier of these bins.
 
     Notes
     -----
-    "balanced" minimises the sum of squared bin counts over all ways to cut the
-    distinct training ages into `n_bins` runs, by dynamic programming over
-    their cumulative counts (a convex-hull form: O(n_bins x distinct ages)).
-    No other partition into that many non-empty bins is closer to equal counts
-    in the least-squares sense. Inner edges lie halfway between the ages they
-    part.
+    "balanced" minimises the sum of squared bin counts over all partitions of the distinct
+    training ages into `n_bins` intervals, by dynamic programming over their cumulative
+    counts (with a convex hull: O(n_bins x distinct ages)). No other partition into that
+    many non-empty bins is closer to equal counts in the least-squares sense. Inner edges
+    are halfway between the adjacent ages.
 
-    `quantile`, `cdf` and `std` take a bin's probability p as spread over its
-    support [a, b], which its value v divides: evenly over [a, v] with
-    ``p * (b - v) / (b - a)``, and evenly over [v, b] with the rest. The mean of
-    this density is v, so that the expected age, its standard deviation and its
-    quantiles are those of one distribution. The support is where the bin's training
-    ages are, and half a step beyond, a step being the median distance between
-    neighbouring ages; with midpoints as values, or without training ages, it
-    reaches from edge to edge.
+    `quantile`, `cdf` and `std` assume that a bin's probability p is spread over its support
+    [a, b] with two uniform densities, which meet at the bin's value v: a probability of
+    ``p * (b - v) / (b - a)`` over [a, v], and the rest over [v, b]. The mean of the bin's
+    density is then v, so that the expected age, its standard deviation and its quantiles
+    all belong to one distribution. The support is the range of the bin's training ages,
+    extended by half a step on both sides, where a step is the median distance between
+    neighbouring distinct ages. For bins without training ages, or with
+    ``representative="midpoint"``, it is the interval between the bin's edges.
 
     Examples
     --------
@@ -134,11 +134,11 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, 1)
-            Ages in years. Negative ones are taken as they are, with a warning.
+            Ages in years.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight counts as that many samples of the same age.
+            An age with weight w counts like w samples of that age.
 
         Returns
         -------
@@ -147,13 +147,14 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an age is not a finite number, edges or `age_range` do not ascend, or
+            If an age is not a finite number, edges or `age_range` are not ascending, or
             all weights are zero.
 
         Warns
         -----
         UserWarning
-            If ages are negative, which may mark missing ones, or above 120.
+            If ages are negative (which may mark missing ages) or above 120, or `n_bins`
+            exceeds the number of distinct ages.
         """
         ages = check_ages(X)
         _warn_of_unlikely(ages)
@@ -177,7 +178,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Bin codes of ages.
+        """Convert ages to bin codes.
 
         Parameters
         ----------
@@ -193,15 +194,15 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         return np.searchsorted(self.bin_edges_[1:-1], check_ages(X), side="right")
 
     def encode(self, X: ArrayLike, std: ArrayLike | None = None) -> np.ndarray:
-        """The distributions over the bins that stand for ages, as `encoding` says.
+        """Encode ages as distributions over the bins, according to `encoding`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, 1)
             Ages in years.
         std : array-like of shape (n_samples,), default=None
-            Standard deviations of apparent ages, in years, in place of `sigma`;
-            only for "gaussian".
+            Standard deviations of apparent ages, in years, used instead of `sigma`; only
+            for "gaussian".
 
         Returns
         -------
@@ -217,13 +218,12 @@ class AgeBinner(TransformerMixin, BaseEstimator):
 
         Notes
         -----
-        "gaussian" is the normal distribution's mass between each bin's edges, the
-        tails beyond them counted to the end bins; close to HL-Gauss (Imani and White,
-        ICML 2018) and, with bins of a year, to DLDL (Gao et al., IEEE TIP 2017), which
-        normalise in ways of their own. "sord" is the
-        softmax of ``-abs(v - age) / sigma`` over the bins' values v (Diaz and
-        Marathe, CVPR 2019). Ages beyond the outermost values are encoded as
-        "two_hot" on the end bin.
+        "gaussian" is the probability of the normal distribution between the edges of each
+        bin, with the tails added to the first and last bin. It is similar to HL-Gauss
+        (Imani and White, ICML 2018) and, with bins of one year, to DLDL (Gao et al., IEEE
+        TIP 2017), which normalise differently. "sord" is the softmax of
+        ``-abs(v - age) / sigma`` over the bins' values v (Diaz and Marathe, CVPR 2019).
+        "two_hot" encodes ages beyond the outermost values as the first or last bin.
         """
         check_is_fitted(self)
         self._validate_params()
@@ -232,20 +232,20 @@ class AgeBinner(TransformerMixin, BaseEstimator):
             std = np.full(len(ages), float(self.sigma))
         elif self.encoding != "gaussian":
             raise ValueError(
-                f"Standard deviations of ages need encoding='gaussian', not {self.encoding!r}."
+                f"Standard deviations of ages need encoding='gaussian', got {self.encoding!r}."
             )
         else:
             std = check_ages(std, "std")
             if len(std) != len(ages) or (std < 0).any():
                 raise ValueError(
-                    f"std must hold a standard deviation >= 0 for each of {len(ages)} ages; it "
-                    f"has {len(std)}, from {std.min():g} on."
+                    f"std has {len(std)} standard deviations, the smallest {std.min():g}. Pass one "
+                    f"that is at least 0 for each of the {len(ages)} ages."
                 )
-        with np.errstate(under="ignore"):  # far tails are zero
+        with np.errstate(under="ignore"):  # far tails underflow to zero
             return self._distributions(ages, std).astype(np.float32)
 
     def targets(self, X: ArrayLike, std: ArrayLike | None = None) -> AgeTargets:
-        """What a classifier of the bins is to learn of ages; see `AgeTargets`.
+        """Return the targets that a classifier of the bins learns from ages.
 
         Parameters
         ----------
@@ -257,20 +257,21 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         Returns
         -------
         targets : AgeTargets
-            Its distributions are None where `encoding` is "hard".
+            The ages, the values of the bins and the encoded distributions, which are None
+            if `encoding` is "hard".
         """
         check_is_fitted(self)
         is_hard = self.encoding == "hard" and std is None
         return AgeTargets(check_ages(X), self.bin_values_, None if is_hard else self.encode(X, std))
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Ages of bin codes, or expected ages of bin probabilities (DEX, equation 4).
+        """Convert bin codes to ages, or probabilities to expected ages (DEX, equation 4).
 
         Parameters
         ----------
         X : array-like of shape (n_samples,), (n_samples, 1) or (n_samples, n_bins_)
-            Codes, or each row's probabilities of the bins. A row of NaN, an
-            image that could not be read, gives NaN.
+            Bin codes, or one distribution over the bins in each row. A row of NaN, from an
+            image that could not be read, results in NaN.
 
         Returns
         -------
@@ -287,20 +288,20 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         if given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1 != self.n_bins_):
             return self.bin_values_[self._check_codes(given.ravel())]
         p = self._check_probabilities(given)
-        # Not p @ values: BLAS would round a row by how many stand beside it.
+        # Not p @ values: BLAS rounds a row differently depending on the number of rows.
         return (p * self.bin_values_.astype(p.dtype)).sum(axis=1)
 
     def quantile(self, probabilities: ArrayLike, level: float) -> np.ndarray:
-        """Age below which `level` of each row's probability lies.
+        """Return quantiles of distributions of age.
 
-        How a bin's probability is spread over its ages is in the Notes of this class.
+        The Notes of this class describe how a bin's probability is spread over ages.
 
         Parameters
         ----------
         probabilities : array-like of shape (n_samples, n_bins_)
-            Each row's probabilities of the bins; NaN gives NaN.
+            One distribution over the bins in each row; rows of NaN result in NaN.
         level : float
-            From 0 to 1; 0.5 is the median.
+            Probability below the quantile, from 0 to 1; 0.5 is the median.
 
         Returns
         -------
@@ -315,7 +316,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if not (isinstance(level, int | float | np.number) and 0 <= level <= 1):
-            raise ValueError(f"level={level!r} must lie between 0 and 1; 0.5 is the median.")
+            raise ValueError(f"level={level!r} must lie between 0 and 1. Pass 0.5 for the median.")
         X = self._check_probabilities(np.asarray(probabilities))
         start, end, mass = self._pieces(X)
         rows = np.arange(len(X))
@@ -329,19 +330,19 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         return ages.astype(X.dtype)
 
     def cdf(self, probabilities: ArrayLike, ages: ArrayLike) -> np.ndarray:
-        """Probability that the age is at most each of some ages.
+        """Return the cumulative distribution function at the given ages.
 
         Parameters
         ----------
         probabilities : array-like of shape (n_samples, n_bins_)
-            Each row's probabilities of the bins; NaN gives NaN.
+            One distribution over the bins in each row; rows of NaN result in NaN.
         ages : array-like of shape (n_ages,)
             In years.
 
         Returns
         -------
         cdf : ndarray of shape (n_samples, n_ages)
-            From 0 to 1.
+            Probabilities, from 0 to 1.
         """
         check_is_fitted(self)
         X = self._check_probabilities(np.asarray(probabilities))
@@ -352,15 +353,14 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         return (mass @ below.clip(0, 1).T).astype(X.dtype)
 
     def std(self, probabilities: ArrayLike) -> np.ndarray:
-        """Standard deviation of each row's distribution of age.
+        """Return standard deviations of distributions of age.
 
-        It takes in the spread between the bins' values and that within the bins,
-        as the Notes of this class describe it.
+        They include the spread within the bins, which the Notes of this class describe.
 
         Parameters
         ----------
         probabilities : array-like of shape (n_samples, n_bins_)
-            Each row's probabilities of the bins; NaN gives NaN.
+            One distribution over the bins in each row; rows of NaN result in NaN.
 
         Returns
         -------
@@ -378,7 +378,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     def _distributions(self, ages, std):
         if self.encoding == "gaussian":
             inner = self.bin_edges_[1:-1] - ages[:, None]
-            # An age on an edge belongs above it, so with no spread all is above.
+            # An age on an edge belongs to the bin above it, also without any spread.
             z = inner / np.maximum(std, 1e-6)[:, None]
             below = np.where((std == 0)[:, None], inner > 0, ndtr(z))
             ends = np.zeros((len(ages), 1)), np.ones((len(ages), 1))
@@ -397,7 +397,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         return np.eye(self.n_bins_)[self.transform(ages)]
 
     def _pieces(self, X):
-        """Start and end (2 n_bins,) of the runs of even density, and each row's mass there."""
+        """Return start and end (2 n_bins,) of the uniform pieces, and each row's mass in them."""
         (low, high), value = self.bin_support_.T, self.bin_values_
         share = np.stack([high - value, value - low], axis=1) / (high - low)[:, None]
         mass = (X[:, :, None].astype(np.float64) * share).reshape(len(X), -1)
@@ -410,7 +410,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         half = np.median(np.diff(distinct)) / 2 if len(distinct) > 1 else 0.5
         bounds = edges.copy()
         for j in np.flatnonzero(np.isin(edges[1:-1], distinct)) + 1:
-            # An age on an edge lies in the bin above, which starts a little before it.
+            # An age on an edge belongs to the bin above, whose support begins below the edge.
             older = np.searchsorted(distinct, edges[j])
             gap = edges[j] - distinct[older - 1] if older else np.inf
             bounds[j] -= min(half, gap / 2, (edges[j] - edges[j - 1]) / 2)
@@ -428,7 +428,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
             seen = youngest <= oldest
             low[seen] = np.maximum(low, youngest - half)[seen]
             high[seen] = np.minimum(high, oldest + half)[seen]
-        if distinct[0] >= 0:  # given edges may be negative, but no age is
+        if distinct[0] >= 0:  # user-defined edges may be negative, though no age is
             low = np.where(self.bin_values_ > 0, np.maximum(low, 0), low)
         return np.stack([low, high], axis=1)
 
@@ -445,15 +445,15 @@ class AgeBinner(TransformerMixin, BaseEstimator):
     def _check_probabilities(self, X):
         if X.ndim != 2 or X.shape[1] != self.n_bins_ or X.dtype.kind not in "fiu":
             raise ValueError(
-                f"Expected codes (n,) or probabilities (n, {self.n_bins_}), one column a bin; got "
-                f"shape {X.shape} of dtype {X.dtype}."
+                f"Expected bin codes of shape (n,), or probabilities of shape (n, {self.n_bins_}) "
+                f"with one column for each bin; got shape {X.shape}, dtype {X.dtype}."
             )
         totals = X.sum(axis=1)
         if (np.abs(totals - 1) > 1e-3).any() or (X < 0).any():
             first = int(np.argmax((np.abs(totals - 1) > 1e-3) | (X < 0).any(axis=1)))
             raise ValueError(
-                f"Row {first} is not a distribution over the bins: it sums to {totals[first]:.4g} "
-                f"and its least entry is {X[first].min():.4g}."
+                f"Row {first} is not a distribution over the bins: its sum is {totals[first]:.4g} "
+                f"and its smallest entry is {X[first].min():.4g}. Pass probabilities that sum to 1."
             )
         return X if X.dtype.kind == "f" else X.astype(np.float64)
 
@@ -461,12 +461,14 @@ class AgeBinner(TransformerMixin, BaseEstimator):
         is_auto = isinstance(self.n_bins, str)
         if not is_auto and not isinstance(self.n_bins, Integral):
             if self.age_range is not None:
-                raise ValueError("n_bins gives the edges, so age_range must be None.")
-            return _check_ascending(self.n_bins, "n_bins, as edges,")
+                raise ValueError("age_range must be None if n_bins is an array of edges.")
+            return _check_ascending(self.n_bins, "n_bins, if an array of edges,")
         low, high = ages.min(), ages.max()
         if self.age_range is not None:
             if len(self.age_range) != 2:
-                raise ValueError(f"age_range must be (youngest, oldest), got {self.age_range!r}.")
+                raise ValueError(
+                    f"age_range must be (youngest, oldest) in years, got {self.age_range!r}."
+                )
             low, high = _check_ascending(self.age_range, "age_range")
         distinct, inverse = np.unique(np.clip(ages, low, high), return_inverse=True)
         n_bins = min(_n_bins(len(ages)), len(distinct)) if is_auto else int(self.n_bins)
@@ -477,7 +479,7 @@ class AgeBinner(TransformerMixin, BaseEstimator):
                 stacklevel=5,
             )
             n_bins = len(distinct)
-        if low == high:  # one age: a bin of one year around it
+        if low == high:  # a single age: make a bin of one year around it
             return np.array([low - 0.5, high + 0.5])
         if self.strategy == "uniform":
             return np.linspace(low, high, n_bins + 1)
@@ -492,12 +494,12 @@ class AgeBinner(TransformerMixin, BaseEstimator):
 
 
 def _n_bins(n_ages: int) -> int:
-    """Number of bins of the default recipe, measured on 200 to 6,000 images."""
+    """Return the default number of bins, measured on 200 to 6,000 images."""
     return 20 if n_ages < 3000 else 50
 
 
 def tails(coverage: float) -> tuple[float, float]:
-    """Quantile levels of the bounds of a central interval.
+    """Return the quantile levels of the bounds of a central interval.
 
     Raises
     ------
@@ -511,7 +513,7 @@ def tails(coverage: float) -> tuple[float, float]:
 
 
 def _warn_of_unlikely(ages):
-    for unlikely, what, way_out in (
+    for unlikely, what, advice in (
         (ages < 0, "negative", "Drop them if they mark missing ages."),
         (
             ages > OLDEST,
@@ -523,7 +525,7 @@ def _warn_of_unlikely(ages):
             first = int(np.argmax(unlikely))
             warnings.warn(
                 f"{unlikely.sum()} of the {len(ages)} ages are {what}, first {ages[first]:g} at "
-                f"position {first}. {way_out}",
+                f"position {first}. {advice}",
                 stacklevel=4,
             )
 
@@ -532,5 +534,7 @@ def _check_ascending(values, name):
     values = np.asarray(values)
     ok = values.ndim == 1 and len(values) > 1 and values.dtype.kind in "fiu"
     if not (ok and np.isfinite(values).all() and (np.diff(values) > 0).all()):
-        raise ValueError(f"{name} must be two or more ascending finite ages, got {values!r}.")
+        raise ValueError(
+            f"{name} must be at least two finite ages in ascending order, got {values!r}."
+        )
     return values.astype(np.float64)

@@ -216,7 +216,7 @@ def test_what_is_no_list_of_ages_is_refused(ages, message):
         ({"n_bins": 0}, "n_bins"),
         ({"n_bins": 2.5}, "n_bins"),
         ({"n_bins": [0, 20, 10]}, "ascending"),
-        ({"n_bins": [0]}, "two or more"),
+        ({"n_bins": [0]}, "at least two"),
         ({"n_bins": [0, np.inf]}, "finite"),
         ({"strategy": "quantile"}, "strategy"),
         ({"age_range": (50, 10)}, "age_range"),
@@ -235,9 +235,9 @@ def test_wrong_parameters_are_refused(parameters, message):
     [
         ([0, 2], "code 2 at position 1 .* 0 to 1"),
         ([0.5], "code 0.5 at position 0"),
-        ([[0.2, 0.2]], "Row 0 .* sums to 0.4"),
-        ([[1.5, -0.5]], "least entry is -0.5"),
-        ([[0.2, 0.3, 0.5]], r"probabilities \(n, 2\)"),
+        ([[0.2, 0.2]], "Row 0 .* its sum is 0.4"),
+        ([[1.5, -0.5]], "smallest entry is -0.5"),
+        ([[0.2, 0.3, 0.5]], r"probabilities of shape \(n, 2\)"),
     ],
 )
 def test_what_encodes_no_age_is_refused(encoded, message):
