@@ -1,4 +1,4 @@
-"""BinnedAgeRegressor: ages through a classifier of age bins."""
+"""BinnedAgeRegressor: predict ages with a classifier of age bins."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ from .metrics import predicted_only
 class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     """Predict age as the expectation over age bins (DEX, Rothe et al., IJCV 2016).
 
-    A classifier gives the probabilities p of the bins, the binner each bin's
-    value v in years, and the prediction is ``p @ v`` (section 3.2, equation 4).
-    Over a tabular classifier the same is a general binned regressor.
+    A classifier predicts the probabilities p of the bins, the binner provides their
+    values v in years, and the predicted age is ``p @ v`` (section 3.2, equation 4). With
+    a classifier of tabular features, it is a general binned regressor.
 
     Parameters
     ----------
     classifier : classifier with predict_proba, default=None
-        None stands for ``VGG16Classifier()``.
+        Classifier of the bins. None means ``VGG16Classifier()``.
 
     binner : AgeBinner, default=None
-        Fitted on the ages given to fit, so never on held-out folds. None
-        stands for ``AgeBinner()``.
+        Bins, fitted to the ages passed to fit and so never to held-out folds. None means
+        ``AgeBinner()``.
 
     decode : {"mean", "median", "mode"}, default="mean"
-        What of the predicted distribution to return: its expectation, as DEX;
-        its median, which minimises the expected absolute error; or the value
-        of the most probable bin.
+        How to obtain an age from the predicted distribution. "mean" is its expectation,
+        as in DEX; "median" minimises the expected absolute error; "mode" is the value of
+        the most probable bin.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     binner_ : AgeBinner
         The fitted binner.
     n_features_in_, feature_names_in_
-        As the fitted classifier has them; absent over images.
+        Those of the fitted classifier; not set for classifiers of images.
 
     See Also
     --------
@@ -73,8 +73,8 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    `predict_interval`, `return_std` and the median are of the distribution that the
-    Notes of `AgeBinner` describe.
+    Intervals, standard deviations and medians are those of the distribution that the Notes
+    of `AgeBinner` describe.
 
     Examples
     --------
@@ -114,20 +114,20 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         age_std: ArrayLike | None = None,
         **fit_params: Any,
     ) -> Self:
-        """Fit the bins and the classifier of bins.
+        """Fit the binner and the classifier.
 
         Parameters
         ----------
-        X : sequence of n_samples images, or whatever the classifier takes
+        X : sequence of n_samples images, or what the classifier accepts
         y : array-like of shape (n_samples,)
             Ages in years.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, in the bins and in the classifier.
+            Sample weights for the binner and the classifier.
         age_std : array-like of shape (n_samples,), default=None
-            Standard deviations of apparent ages, in years; the binner needs
-            ``encoding="gaussian"`` for them.
+            Standard deviations of apparent ages, in years. They require a binner with
+            ``encoding="gaussian"``.
         **fit_params : dict
-            Passed to the classifier's fit; with metadata routing, routed.
+            Passed to the classifier's fit, through metadata routing if it is enabled.
 
         Returns
         -------
@@ -138,9 +138,8 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         ValueError
             If an age is not a finite number, or X and y differ in length.
         TypeError
-            If `sample_weight` is given and the classifier does not accept it, or the
-            binner encodes ages as distributions and the classifier learns labels
-            only.
+            If `sample_weight` is given but the classifier does not accept it, or if the
+            binner encodes ages as distributions but the classifier only learns labels.
         """
         if y is None:
             raise ValueError(
@@ -152,7 +151,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             if not (has_fit_parameter(classifier, "sample_weight") or routing_enabled()):
                 raise TypeError(
                     f"{type(classifier).__name__}.fit does not accept sample_weight. Leave it "
-                    "out, or choose a classifier that does."
+                    "out, or use a classifier that accepts it."
                 )
             check_weights(sample_weight, len(y))
             fit_params["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
@@ -167,7 +166,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         elif targets.distributions is not None:
             raise TypeError(
                 f"{type(classifier).__name__} learns labels, not distributions. Leave out age_std "
-                "and give the binner encoding='hard', or take a VGG16Classifier."
+                "and set the binner's encoding='hard', or use a VGG16Classifier."
             )
         classifier = clone(classifier).fit(X, binner.transform(y), **fit_params)
 
@@ -190,14 +189,14 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : sequence of n_samples images, or whatever the classifier takes
+        X : sequence of n_samples images, or what the classifier accepts
         return_std : bool, default=False
-            Whether to return the standard deviation of each distribution too.
+            Whether to also return the standard deviations of the distributions.
 
         Returns
         -------
         ages : ndarray of shape (n_samples,)
-            In years; NaN for an image that the classifier skipped.
+            In years; NaN for images that the classifier skipped.
         std : ndarray of shape (n_samples,)
             In years; only if `return_std`.
         """
@@ -212,13 +211,12 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : sequence of n_samples images, or whatever the classifier takes
+        X : sequence of n_samples images, or what the classifier accepts
 
         Returns
         -------
         distribution : ndarray of shape (n_samples, n_bins)
-            A row's probabilities of the bins of ``binner_``; 0 for a bin that
-            had no training sample.
+            Probabilities of the bins of ``binner_``; 0 for bins without training samples.
         """
         check_is_fitted(self)
         self._validate_params()
@@ -232,16 +230,16 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return distribution
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
-        """Predict central intervals from the quantiles of the distribution.
+        """Predict central intervals from the quantiles of the distributions.
 
-        How often they hold the true age is as good as the classifier's
-        calibration; nothing is corrected here. See `decode_interval`.
+        The intervals are not calibrated: how often they contain the true age depends on the
+        classifier. See `decode_interval`.
 
         Parameters
         ----------
-        X : sequence of n_samples images, or whatever the classifier takes
+        X : sequence of n_samples images, or what the classifier accepts
         coverage : float, default=0.9
-            The probability between the bounds, above 0 and below 1.
+            Probability between the bounds, above 0 and below 1.
 
         Returns
         -------
@@ -251,7 +249,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return self.decode_interval(self.predict_dist(X), coverage)
 
     def decode_dist(self, distribution: ArrayLike) -> np.ndarray:
-        """Ages of distributions over the bins, as `decode` says.
+        """Convert distributions over the bins to ages, according to `decode`.
 
         Parameters
         ----------
@@ -275,18 +273,18 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return np.where(skipped, np.nan, ages).astype(distribution.dtype)
 
     def decode_interval(self, distribution: ArrayLike, coverage: float = 0.9) -> np.ndarray:
-        """Central intervals of distributions over the bins.
+        """Convert distributions over the bins to central intervals.
 
-        Between the bounds lies at least `coverage` of the distribution, and the
-        predicted age: where the mean or the mode of a skewed distribution is outside
-        its central interval, the interval reaches out to it.
+        Each interval contains at least the probability `coverage`, and the predicted age: if
+        the mean or mode of a skewed distribution is outside the central interval, the
+        interval is extended to include it.
 
         Parameters
         ----------
         distribution : array-like of shape (n_samples, n_bins)
             As `predict_dist` returns it.
         coverage : float, default=0.9
-            The probability between the bounds, above 0 and below 1.
+            Probability between the bounds, above 0 and below 1.
 
         Returns
         -------
@@ -307,26 +305,26 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return np.stack([np.minimum(low, ages), np.maximum(high, ages)], axis=1)
 
     def _not_negative(self, ages):
-        """A distribution may begin half a step below an age of 0; no bound does."""
+        """Clip ages at 0, as a bin's support may begin half a step below an age of 0."""
         return np.maximum(ages, 0) if self.binner_.age_range_[0] >= 0 else ages
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Coefficient of determination of the predicted ages, as scikit-learn's regressors.
+        """Return the coefficient of determination of the predicted ages.
 
-        Images without a prediction, such as those that the classifier skips, are left
-        out.
+        Images without a prediction, such as those that the classifier skips, are left out.
 
         Parameters
         ----------
-        X : sequence of n_samples images, or whatever the classifier takes
+        X : sequence of n_samples images, or what the classifier accepts
         y : array-like of shape (n_samples,)
             Ages in years.
         sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
 
         Returns
         -------
         score : float
-            At most 1; higher is better.
+            R squared: at most 1, and higher is better.
 
         Raises
         ------
@@ -335,7 +333,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         See Also
         --------
-        skage.metrics : Scorers in years, which leave out such images too.
+        skage.metrics : Scorers in years, which also leave out such images.
         """
         y = np.asarray(y)
         if sample_weight is not None:
@@ -344,15 +342,15 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return r2_score(y, y_pred, sample_weight=sample_weight)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted model to a file that `skage.load` reads.
+        """Save the fitted model to a file for `skage.load`.
 
-        The file is safetensors with a JSON header: unlike a pickle, it can be
-        loaded from someone you do not trust.
+        The file is a safetensors file with a JSON header. Unlike a pickle, it cannot run
+        code, so it is safe to load files from sources you do not trust.
 
         Parameters
         ----------
         path : path
-            By convention it ends in .skage.
+            By convention, the name ends in .skage.
 
         Raises
         ------
@@ -360,18 +358,18 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             If the classifier is not a VGG16Classifier; use joblib.dump instead.
         """
         check_is_fitted(self)
-        from ._models.skagefile import save  # imports torch, so not before it is needed
+        from ._models.skagefile import save  # torch is slow to import
 
         save(self, path)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of the default classifier and binner included.
+        """Set parameters, including those of the default classifier and binner.
 
         Parameters
         ----------
         **params : dict
-            By name, nested as ``binner__n_bins`` or ``classifier__lr``. Where `binner`
-            or `classifier` is None, such a parameter puts its default there first.
+            Parameters by name, nested as in ``binner__n_bins`` or ``classifier__lr``. If
+            `binner` or `classifier` is None, its default is set first.
 
         Returns
         -------
@@ -385,13 +383,13 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     @staticmethod
     def _default_classifier():
-        from .classifier import VGG16Classifier  # imports torch, so not before it is needed
+        from .classifier import VGG16Classifier  # torch is slow to import
 
         classifier = VGG16Classifier()
         return classifier.set_fit_request(sample_weight=True) if routing_enabled() else classifier
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Routing of fit parameters to the classifier; see scikit-learn's user guide.
+        """Return the metadata routing of this estimator; see scikit-learn's user guide.
 
         Returns
         -------
@@ -416,7 +414,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
 
 def _targets_parameter(classifier):
-    """The name by which a classifier's fit takes `AgeTargets`; None if it learns labels alone."""
+    """Return the fit parameter for `AgeTargets`, or None if the classifier has none."""
     if isinstance(classifier, Pipeline):
         step, last = classifier.steps[-1]
         name = _targets_parameter(last)
