@@ -372,7 +372,7 @@ def test_a_file_of_weights_alone_is_enough(tmp_path, images):
 
 def test_a_clone_says_how_to_train_on(tmp_path, images):
     path = write(tmp_path / "dex.caffemodel", caffemodel(weights()))
-    with pytest.raises(ValueError, match=r"dex.caffemodel is not .* Read it by skage.load_dex"):
+    with pytest.raises(ValueError, match=r"dex.caffemodel is not .* load it with skage.load_dex"):
         load_dex(path).set_params(classifier__lr=0.1, classifier__batch_size=2).fit(
             images, [1, 2, 3]
         )
@@ -389,6 +389,7 @@ def test_training_goes_on_from_it(tmp_path, images):
         lr=1e-12,
         weight_decay=0,
         validation_fraction=0,
+        test_augment=None,
         runtime=Runtime(precision="float32"),
     )
     further = BinnedAgeRegressor(classifier, AgeBinner(np.arange(102) - 0.5))
@@ -409,7 +410,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 537651238\n"
     for name in ("a.onnx", "a.pth", "a.caffemodel"):
         refused(rf"{name}' is a Git LFS pointer.*git lfs pull", write(tmp_path / name, pointer))
-    refused("has none of the endings .caffemodel, ", write(tmp_path / "dex.h5", b"abc"))
+    refused("does not end in .caffemodel, ", write(tmp_path / "dex.h5", b"abc"))
     refused("is not a Caffe model: it has no layer", write(tmp_path / "e.caffemodel", b""))
     refused("is not a Caffe model, or is trunc", write(tmp_path / "h.caffemodel", b"\x89HDF\r\n"))
     refused("is not an ONNX model: it has no graph", write(tmp_path / "e.onnx", b""))
@@ -419,7 +420,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     torch.save(torch.nn.ReLU(), tmp_path / "module.pth")
     refused("save its state_dict", tmp_path / "module.pth")
     torch.save({"features.0.weight": torch.zeros(2, 3, 3, 3)}, tmp_path / "torchvision.pth")
-    refused("found features.0.weight. Rename them", tmp_path / "torchvision.pth")
+    refused("found features.0.weight. Rename the tensors", tmp_path / "torchvision.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     refused("found no tensors", tmp_path / "list.pth")
 
@@ -430,16 +431,16 @@ def test_a_damaged_file_is_refused(tmp_path):
     refused("truncated or damaged", write(tmp_path / "a.onnx", onnx(weights())[:-50]))
     layers = [put(100, caffe_layer(*layer)) for layer in chain(weights())]
     path = write(tmp_path / "b.caffemodel", b"".join(layers[:-2]))  # cut between two layers
-    refused(r"it ends after 'relu7', where VGG16 goes on with fc8 \(InnerProduct\)", path)
+    refused(r"it ends after 'relu7', but VGG16 continues with fc8 \(InnerProduct\)", path)
     array = weights()["conv1_1"][0]
     wrong = put(7, put(1, b"".join(map(varint, (5, 3, 3, 3))))) + put(5, packed(array))
     layer = put(1, "conv1_1") + put(2, "Convolution") + put(7, wrong)
     path = write(tmp_path / "c.caffemodel", put(100, layer))
-    refused(r"'conv1_1' has 108 numbers where its shape \(5, 3, 3, 3\) wants 135", path)
+    refused(r"'conv1_1' has 108 numbers, but its shape \(5, 3, 3, 3\) requires 135", path)
     parameters = weights()
     parameters["conv1_2"] = parameters["conv1_2"][:1]
     path = write(tmp_path / "d.caffemodel", caffemodel(parameters))
-    refused(r"layer 'conv1_2' has no bias", path)
+    refused(r"layer 'conv1_2' does not have one bias", path)
 
 
 def test_another_architecture_is_refused_by_its_first_layer(tmp_path):
@@ -466,10 +467,10 @@ def test_another_architecture_is_refused_by_its_first_layer(tmp_path):
     other = weights()
     other["fc6"] = other["fc6"][0][:, :27], other["fc6"][1]
     path = write(tmp_path / "a.caffemodel", caffemodel(other))
-    refused(r"'fc6' have shape \(7, 27\), not \(outputs, 147\).*maps are 7 x 7", path)
+    refused(r"'fc6' have shape \(7, 27\), not \(outputs, 147\).*feature maps are 7 x 7", path)
     state = state_dict(weights(), "HRFAE")
     torch.save(state | {"conv3_4.weight": torch.zeros(1)}, tmp_path / "vgg19.pth")
-    refused("has no conv3_4.weight", tmp_path / "vgg19.pth")
+    refused("does not have conv3_4.weight", tmp_path / "vgg19.pth")
     del state["conv4_2.weight"], state["conv4_2.bias"]
     torch.save(state, tmp_path / "vgg13.pth")
     refused(r"'fc6' is of kind InnerProduct, not Convolution \(conv5_3\)", tmp_path / "vgg13.pth")
@@ -479,8 +480,8 @@ def test_another_architecture_is_refused_by_its_first_layer(tmp_path):
 
     graph("stride of its layer 'conv1_1_Y'", conv={"strides": [2, 2]})
     graph("padding of its layer 'conv1_1_Y'", conv={"pads": [0, 0, 1, 1]})
-    graph("takes pool2_Y rather than the output of the node before it", rewire=True)
-    graph("goes on with 'prob_Y' \\(Sigmoid\\), where VGG16 ends", last="Sigmoid")
+    graph("uses pool2_Y rather than the output of the node before it", rewire=True)
+    graph("continues with 'prob_Y' \\(Sigmoid\\) after the last layer", last="Sigmoid")
     named = onnx(weights()).replace(b"Relu", b"Tanh")
     refused("is of kind Tanh, not ReLU", write(tmp_path / "a.onnx", named))
 
@@ -494,7 +495,7 @@ def test_other_outputs_than_ages_are_refused(tmp_path):
     torch.save(state_dict(weights(2), "pytorch-DEX"), tmp_path / "gender_sd.pth")
     refused("is a gender model", tmp_path / "gender_sd.pth")
     path = write(tmp_path / "adience.caffemodel", caffemodel(weights(8)))
-    refused("has 8 outputs, and does not say which ages", path)
+    refused("has 8 outputs for unknown ages", path)
 
 
 def test_a_prototxt_must_be_that_of_the_model(tmp_path):
@@ -507,23 +508,23 @@ def test_a_prototxt_must_be_that_of_the_model(tmp_path):
 
     proto(r"age.prototxt' is not a Caffe network in text", "layer { name: ")
     proto(r"age.prototxt' is not a Caffe network in text", b"\xff\xfe")
-    proto(r"before any layer, where VGG16 goes on with conv1_1", "name: 'empty'")
+    proto(r"before any layer, but VGG16 continues with conv1_1", "name: 'empty'")
     proto(r"kernel of its layer 'conv1_1' is \(5, 5\)", text.replace("size: 3", "size: 5", 1))
     without_end = "\n".join(text.splitlines()[:-2])
-    proto(r"it ends after 'relu7', where VGG16 goes on with fc8", without_end)
+    proto(r"it ends after 'relu7', but VGG16 continues with fc8", without_end)
     proto(r"input of shape \(1, 3, 227, 227\)", prototxt(parameters, size=227))
     wider = text.replace("num_output: 101", "num_output: 102")
-    proto(r"dex.caffemodel' does not go with the prototxt: layer 'fc8-101'", wider)
+    proto(r"dex.caffemodel' does not match the prototxt: layer 'fc8-101'", wider)
     proto(r"bias of its layer 'fc6' is False", text.replace("std: 1 }", "} bias_term: false", 1))
     refused("does not exist", path, tmp_path / "missing.prototxt")
     torch.save(state_dict(parameters, "HRFAE"), tmp_path / "age.pth")
-    refused("goes with a .caffemodel", tmp_path / "age.pth", tmp_path / "age.prototxt")
+    refused("is only used for a .caffemodel", tmp_path / "age.pth", tmp_path / "age.prototxt")
 
 
 @pytest.mark.parametrize("mean", [(1, 2), 3, (1, 2, "x"), (1, 2, -1), (1, 2, float("nan"))])
 def test_a_mean_is_three_numbers_from_0_to_255(mean):
-    refused("must be three numbers, red, green, blue", "dex.caffemodel", mean=mean)
-    refused("in units of 0..1", "dex.caffemodel", mean=(0.485, 0.456, 0.406))
+    refused("must be three numbers from 0 to 255: red, green, blue", "dex.caffemodel", mean=mean)
+    refused("in 0..1 rather than 0..255", "dex.caffemodel", mean=(0.485, 0.456, 0.406))
 
 
 def test_protobuf_is_imported_for_such_files_only():

@@ -1,1 +1,1 @@
-"""Model files: skage's own, and the original DEX models."""
+"""Model files: skage's own format, and the original DEX models."""

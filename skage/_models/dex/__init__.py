@@ -1,4 +1,4 @@
-"""The DEX models that the authors released, from the formats they circulate in."""
+"""Load the DEX models that the authors released, from the formats they are distributed in."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ...regressor import BinnedAgeRegressor
 from ..skagefile import assemble
 from ._chain import BLOCKS, NAMES, Layer, by_name, chain_weights, check_chain, check_outputs
 
-#: Of the ImageNet images that VGG16 was trained on: red, green, blue, 0..255.
+#: Mean of the ImageNet images that VGG16 was trained on: red, green, blue, in 0..255.
 VGG_MEAN = (123.68, 116.779, 103.939)
 _N_AGES = 101
-# The names of the layers in pytorch-DEX's state dicts, by Caffe's.
+# Caffe's names of the layers, and the names in pytorch-DEX's state dicts.
 _PYTORCH_DEX = {
     **{name: f"conv.{int(name[4]) - 1}.conv{name[6]}" for name in NAMES if name[0] == "c"},
     "fc6": "fc1.0",
@@ -39,58 +39,58 @@ def load_dex(
     *,
     mean: Sequence[float] | None = None,
 ) -> BinnedAgeRegressor:
-    """Load a DEX model that its authors trained (Rothe et al., IJCV 2016).
+    """Load a DEX model trained by its authors (Rothe et al., IJCV 2016).
 
-    Nothing in the file is executed, whoever made it.
+    Loading never executes code from the file.
 
     Parameters
     ----------
     path : path
-        By its ending: the authors' ``.caffemodel``; an ``.onnx`` file as the ONNX
-        model zoo has (``vgg_ilsvrc_16_age_imdb_wiki.onnx``,
-        ``vgg_ilsvrc_16_age_chalearn_iccv2015.onnx``); or a state dict (``.pth``,
-        ``.pt``, ``.safetensors``) with the names of pytorch-DEX (``conv.0.conv1.weight``)
-        or of caffemodel2pytorch (``conv1_1.weight``).
+        The suffix determines the format: the authors' ``.caffemodel``; an ``.onnx`` file
+        from the ONNX model zoo (``vgg_ilsvrc_16_age_imdb_wiki.onnx``,
+        ``vgg_ilsvrc_16_age_chalearn_iccv2015.onnx``); or a state dict (``.pth``, ``.pt``,
+        ``.safetensors``) with the names of pytorch-DEX (``conv.0.conv1.weight``) or of
+        caffemodel2pytorch (``conv1_1.weight``).
     prototxt : path, default=None
-        The authors' deploy file of a .caffemodel, to check the model against. Not
-        needed: all sizes are in the model.
+        The authors' deploy file for a .caffemodel, to check the model against. It is
+        optional, as the model contains all sizes.
     mean : sequence of 3 floats, default=None
-        What is subtracted from the pixels: red, green, blue, in units of 0..255. None
-        takes VGG16's own, (123.68, 116.779, 103.939); see Notes.
+        Mean to subtract from the pixels: red, green, blue, in 0..255. None means that of
+        VGG16, (123.68, 116.779, 103.939); see Notes.
 
     Returns
     -------
     model : BinnedAgeRegressor
-        Fitted: its 101 bins have the values 0, 1, ..., 100 years and edges halfway
-        between. It wants faces cropped with a margin of 40 %, which are squeezed to
-        224 x 224 pixels.
+        A fitted model. Its 101 bins have the values 0, 1, ..., 100 years, and edges halfway
+        between them. It expects faces cropped with a margin of 40 %, and resizes them to
+        224 x 224 pixels regardless of their aspect ratio.
 
     Raises
     ------
     ImportError
-        If the file is a .caffemodel or .onnx and protobuf is missing:
+        If the file is a .caffemodel or .onnx and protobuf is not installed:
         ``pip install 'skage[dex]'``.
     ValueError
-        If the file is missing, damaged or of another kind, its network is not VGG16,
-        or its outputs are not 101, as those of the authors' gender model; or if
-        `mean` is not three numbers from 0 to 255.
+        If the file is missing, damaged or in another format; if its network is not VGG16
+        or does not have 101 outputs, like the authors' gender model; or if `mean` is not
+        three numbers from 0 to 255.
 
     See Also
     --------
-    FaceCropper : Crops faces as DEX was trained on.
-    load : Loads a model of skage's own.
+    FaceCropper : Crops faces as for the training of DEX.
+    load : Loads a model saved by skage.
 
     Notes
     -----
-    The networks take blue, green, red from 0 to 255, less a mean, and nothing is
-    divided. The first layer's weights are turned to red, green, blue here. The mean is
-    subtracted, not added to a bias, as images are padded with zeros after it.
+    The networks expect blue, green and red from 0 to 255, minus a mean and without a
+    division. `load_dex` reorders the channels of the first convolution to red, green and
+    blue. The mean is subtracted from the image rather than merged into a bias, because the
+    convolution pads with zeros after the subtraction.
 
-    That the released networks want VGG16's mean is likely, as they were trained from
-    VGG16, but was not confirmed by the authors' page. Users of the same
-    weights differ: HRFAE subtracts that mean; the ONNX model zoo and pytorch-DEX
-    subtract none, for which pass ``mean=(0, 0, 0)``. pytorch-DEX also counts the ages
-    from 1 rather than from 0.
+    The released networks were trained from VGG16, so they probably expect its mean, but
+    the authors' page does not say so. Other users of the same weights differ: HRFAE
+    subtracts this mean; the ONNX model zoo and pytorch-DEX do not subtract any, which is
+    ``mean=(0, 0, 0)``. pytorch-DEX also counts the ages from 1 instead of 0.
 
     A clone of the model cannot be fitted, because VGG16Classifier does not accept the
     file as `weights`. To continue training, save the model and pass the .skage file.
@@ -105,8 +105,8 @@ def load_dex(
     mean = _check_mean(VGG_MEAN if mean is None else mean)
     if prototxt is not None and not path.endswith(".caffemodel"):
         raise ValueError(
-            f"prototxt={os.fspath(prototxt)!r} goes with a .caffemodel, not with {path!r}. Leave "
-            "it out."
+            f"prototxt={os.fspath(prototxt)!r} is only used for a .caffemodel, not for {path!r}. "
+            "Leave it out."
         )
     with _named(path):
         _check_file(path)
@@ -160,7 +160,7 @@ def _read(path: str) -> list[Layer]:
     if path.endswith((".pth", ".pt", ".safetensors")):
         return _read_state_dict(path)
     raise ValueError(
-        "has none of the endings .caffemodel, .onnx, .pth, .pt and .safetensors. Rename it after "
+        "does not end in .caffemodel, .onnx, .pth, .pt or .safetensors. Give it the suffix of "
         "its format."
     )
 
@@ -183,8 +183,8 @@ def _read_network(path: str) -> list[Layer]:
         check_chain(network, complete=True)
         if shape is not None and shape[1:] != (3, 224, 224):
             raise ValueError(
-                f"takes an input of shape {shape}, where DEX takes (n, 3, 224, 224). Pass the "
-                "deploy .prototxt of the model."
+                f"has an input of shape {shape}, but DEX has (n, 3, 224, 224). Pass the model's "
+                "deploy .prototxt."
             )
     return network
 
@@ -195,33 +195,33 @@ def _read_state_dict(path: str) -> list[Layer]:
     except Exception as error:
         raise ValueError(
             f"is not a readable state dict: {(str(error) or repr(error)).splitlines()[0]} A "
-            "pickled module can run code and is not read: save its state_dict()."
+            "pickled module can run code and is not accepted; save its state_dict() instead."
         ) from error
     arrays = {name: tensor.detach().float().numpy() for name, tensor in state.items()}
     names = _PYTORCH_DEX
     if f"{names['conv1_1']}.weight" not in arrays:
-        # Caffe's own names; the last one tells the number of outputs, as fc8-101.
+        # Caffe's own names; that of the last layer includes the number of outputs (fc8-101).
         weights = (key.removesuffix(".weight") for key in arrays if key.endswith(".weight"))
         names = {name: name for name in NAMES}
         names["fc8"] = next((name for name in weights if name.startswith("fc8")), "fc8")
     layers, left = by_name(arrays, names)
     if len(left) == len(arrays):
         raise ValueError(
-            "holds no weights with the names of pytorch-DEX (conv.0.conv1.weight, ..., cls.weight) "
-            "or of caffemodel2pytorch (conv1_1.weight, ..., fc8-101.weight): found "
-            f"{', '.join(left[:3]) or 'no tensors'}. Rename them; the first layer must take blue, "
-            "green, red."
+            "does not have the names of pytorch-DEX (conv.0.conv1.weight, ..., cls.weight) or of "
+            "caffemodel2pytorch (conv1_1.weight, ..., fc8-101.weight): found "
+            f"{', '.join(left[:3]) or 'no tensors'}. Rename the tensors; the first layer must "
+            "expect blue, green, red."
         )
     if left:
         raise ValueError(
-            f"is of another architecture than DEX's VGG16, which has no {left[0]}. Only DEX's age "
-            "models can be loaded."
+            f"has another architecture than DEX's VGG16, which does not have {left[0]}. Pass one "
+            "of DEX's age models."
         )
     return layers
 
 
 def _tensors(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]:
-    """By torchvision's names, the first layer for red, green, blue."""
+    """Rename weights to torchvision's names, and reorder the first layer to red, green, blue."""
     positions, i = [], 0
     for n_convolutions in BLOCKS:
         positions += [f"features.{i + 2 * j}" for j in range(n_convolutions)]
@@ -239,13 +239,13 @@ def _tensors(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, 
 def _check_ages(n_outputs: int) -> None:
     if n_outputs == 2:
         raise ValueError(
-            "is a gender model: it has 2 outputs, and skage predicts ages. Load the age model, as "
+            "is a gender model: it has 2 outputs. Pass an age model, such as "
             "dex_imdb_wiki.caffemodel or dex_chalearn_iccv2015.caffemodel."
         )
     if n_outputs != _N_AGES:
         raise ValueError(
-            f"has {n_outputs} outputs, and does not say which ages they are of; DEX has {_N_AGES}, "
-            "for the ages 0..100."
+            f"has {n_outputs} outputs for unknown ages. Pass a DEX model, which has {_N_AGES} for "
+            "the ages 0 to 100."
         )
 
 
@@ -255,27 +255,29 @@ def _check_mean(mean: Sequence[float]) -> list[float]:
     except (TypeError, ValueError):
         values = []
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
-        raise ValueError(f"mean={mean!r} must be three numbers, red, green, blue, from 0 to 255.")
+        raise ValueError(f"mean={mean!r} must be three numbers from 0 to 255: red, green, blue.")
     if 0 < max(values) <= 1:
-        raise ValueError(f"mean={mean!r} seems to be in units of 0..1: multiply it by 255.")
+        raise ValueError(
+            f"mean={mean!r} seems to be in 0..1 rather than 0..255. Multiply it by 255."
+        )
     return values
 
 
 def _check_file(path: str) -> None:
     if not os.path.isfile(path):
-        raise ValueError("does not exist, or is not a file.")
+        raise ValueError("does not exist, or is not a file. Check the path.")
     with open(path, "rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
         raise ValueError(
-            "is a Git LFS pointer, a few lines of text in place of the model. Fetch the model "
-            "itself, by `git lfs pull` or by the download button of its page."
+            "is a Git LFS pointer: a few lines of text instead of the model. Fetch the model "
+            "itself with `git lfs pull`, or with the download button of its page."
         )
 
 
 @contextmanager
 def _named(path: str) -> Iterator[None]:
-    """Put the file's name before what is wrong with it."""
+    """Prefix the messages of errors with the file's name."""
     try:
         yield
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""The layers of Caffe's files, declared as far as they are needed.
+"""Read Caffe's files, with declarations of the fields that are needed.
 
-The numbers of the fields are those of ``src/caffe/proto/caffe.proto`` in BVLC/caffe.
+The field numbers are those of ``src/caffe/proto/caffe.proto`` in BVLC/caffe.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ _ENUMS = {
         "MEMORY_DATA": 29,
     },
 }
-# Other names of layers by Caffe's; None is what does nothing in prediction.
+# Old names of layer types, and their current ones; None for layers that do nothing in
+# prediction.
 _KINDS = {
     "CONVOLUTION": "Convolution",
     "INNER_PRODUCT": "InnerProduct",
@@ -123,12 +124,13 @@ _NET = messages("skage.caffe", _SCHEMA, _ENUMS)["Net"]
 
 
 def read_caffemodel(path: str) -> list[Layer]:
-    """Layers and weights of a .caffemodel file, of either of Caffe's two layer formats.
+    """Read the layers and weights of a .caffemodel, in either of Caffe's two layer formats.
 
     Raises
     ------
     ValueError
-        If it is not such a file, or is damaged; the message goes on after the file's name.
+        If the file is not a .caffemodel, or is damaged. The message continues a sentence
+        that begins with the file's name.
     """
     net = parse(path, _NET, "a Caffe model")
     layers = [_layer(layer) for layer in (*net.layer, *net.layers)]
@@ -142,12 +144,13 @@ def read_caffemodel(path: str) -> list[Layer]:
 
 
 def read_prototxt(path: str) -> tuple[list[Layer], tuple[int, ...] | None]:
-    """Layers of a .prototxt file, and the shape (n, 3, height, width) of its input if stated.
+    """Read the layers of a .prototxt, and its input shape (n, 3, height, width) or None.
 
     Raises
     ------
     ValueError
-        If it is not such a file; the message goes on after the file's name.
+        If the file is not a .prototxt. The message continues a sentence that begins with
+        the file's name.
     """
     net = _NET()
     try:
@@ -160,14 +163,15 @@ def read_prototxt(path: str) -> tuple[list[Layer], tuple[int, ...] | None]:
     shapes = [net.input_dim, *(shape.dim for shape in net.input_shape)]
     shapes += [shape.dim for layer in net.layer for shape in layer.input_param.shape]
     stated = next((tuple(shape) for shape in shapes if len(shape)), None)
-    layers = [_layer(layer, always=True) for layer in (*net.layer, *net.layers)]
+    layers = [_layer(layer, use_defaults=True) for layer in (*net.layer, *net.layers)]
     return [layer for layer in layers if layer is not None], stated
 
 
-def _layer(layer: Any, always: bool = False) -> Layer | None:
-    """A layer, or None if it does nothing in prediction.
+def _layer(layer: Any, use_defaults: bool = False) -> Layer | None:
+    """Convert a layer; None if it does nothing in prediction.
 
-    With `always`, what the file does not say is Caffe's default; else it is left open.
+    With `use_defaults`, settings missing from the file have Caffe's defaults. Otherwise they
+    are unknown.
     """
     kind = layer.type
     if isinstance(kind, int):
@@ -179,7 +183,7 @@ def _layer(layer: Any, always: bool = False) -> Layer | None:
         return None
     found = Layer(text(layer.name), kind)
     stated = dict(zip(_PARAMETER_TYPES, _PARAMETERS, strict=True)).get(kind)
-    if stated is not None and (always or layer.HasField(stated)):
+    if stated is not None and (use_defaults or layer.HasField(stated)):
         parameters = getattr(layer, stated)
         found.settings = _settings(kind, parameters)
         if kind in ("Convolution", "InnerProduct"):
@@ -190,26 +194,29 @@ def _layer(layer: Any, always: bool = False) -> Layer | None:
     return found
 
 
-def _settings(kind: str, of: Any) -> dict[str, Any]:
+def _settings(kind: str, param: Any) -> dict[str, Any]:
     def pair(name: str, default: int) -> tuple[int, int]:
-        if of.HasField(f"{name}_h") or of.HasField(f"{name}_w"):
-            return getattr(of, f"{name}_h"), getattr(of, f"{name}_w")
-        sides = getattr(of, "kernel_size" if name == "kernel" else name) or [default]
+        if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
+            return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
+        sides = getattr(param, "kernel_size" if name == "kernel" else name) or [default]
         return sides[0], sides[-1]
 
     if kind == "ReLU":
-        return {"slope below 0": of.negative_slope}
+        return {"slope below 0": param.negative_slope}
     if kind == "InnerProduct":
-        return {"bias": of.bias_term or not of.HasField("bias_term"), "transposed": of.transpose}
+        return {
+            "bias": param.bias_term or not param.HasField("bias_term"),
+            "transposed": param.transpose,
+        }
     shared = {"kernel": pair("kernel", 0), "stride": pair("stride", 1), "padding": pair("pad", 0)}
     if kind == "Pooling":
-        pooling = "global" if of.global_pooling else ("max", "average", "stochastic")[of.pool]
+        pooling = "global" if param.global_pooling else ("max", "average", "stochastic")[param.pool]
         return {"pooling": pooling, **shared}
     return {
         **shared,
-        "bias": of.bias_term or not of.HasField("bias_term"),
-        "groups": of.group or 1,
-        "dilation": max(of.dilation, default=1),
+        "bias": param.bias_term or not param.HasField("bias_term"),
+        "groups": param.group or 1,
+        "dilation": max(param.dilation, default=1),
     }
 
 

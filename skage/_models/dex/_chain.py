@@ -1,4 +1,4 @@
-"""The layers of a model file, and whether they are VGG16's."""
+"""The layers of a model file, and checks that they are those of VGG16."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-#: Convolutions of each of VGG16's blocks.
+#: Number of convolutions in each block of VGG16.
 BLOCKS = (2, 2, 3, 3, 3)
-_SIDE = 7  # of the last block's maps, in an image of 224 pixels
+_SIDE = 7  # of the last block's feature maps, for images of 224 pixels
 
 
 @dataclass
@@ -21,13 +21,13 @@ class Layer:
     ----------
     name : str
     kind : str
-        Caffe's name for it, as "Convolution", "InnerProduct", "ReLU".
+        Caffe's layer type, such as "Convolution", "InnerProduct" or "ReLU".
     settings : dict
-        What the file says of how it computes, by names of our own.
+        The settings stated in the file, by the names in this module.
     n_outputs : int, default=None
-        Channels or units, if the file says how many.
+        Number of channels or units, if stated in the file.
     weight : ndarray, float32, default=None
-        (out, in, height, width) or (out, in), perhaps with leading ones.
+        Of shape (out, in, height, width) or (out, in), possibly with leading axes of size 1.
     bias : ndarray, float32, default=None
     """
 
@@ -40,7 +40,7 @@ class Layer:
 
 
 def _vgg16() -> list[tuple[str, str]]:
-    """Kind and usual name of each layer that computes."""
+    """Return the kind and the usual name of each layer."""
     layers = []
     for block, n_convolutions in enumerate(BLOCKS, 1):
         for i in range(1, n_convolutions + 1):
@@ -83,19 +83,20 @@ _WANTED: dict[str, dict[str, Any]] = {
 
 
 def check_chain(layers: Sequence[Layer], complete: bool) -> None:
-    """Check that the layers are VGG16's, in order; a softmax at the end may be missing.
+    """Check that the layers are those of VGG16, in order; the softmax may be missing.
 
     Parameters
     ----------
     layers : list of Layer
     complete : bool
-        Else kinds of layers without weights may be missing altogether, as in files
-        of weights alone.
+        Whether all kinds of layers must be present. Otherwise kinds without weights may be
+        missing, as in files that contain only weights.
 
     Raises
     ------
     ValueError
-        If a layer differs; the message goes on after the file's name.
+        If a layer differs. The message continues a sentence that begins with the file's
+        name.
     """
     present = {layer.kind for layer in layers}
     wanted = [
@@ -106,25 +107,32 @@ def check_chain(layers: Sequence[Layer], complete: bool) -> None:
     for position, (kind, name) in enumerate(wanted):
         if position == len(layers):
             after = f"after {layers[-1].name!r}" if layers else "before any layer"
-            raise _other(f"it ends {after}, where VGG16 goes on with {name} ({kind})")
+            raise _wrong_architecture(f"it ends {after}, but VGG16 continues with {name} ({kind})")
         layer = layers[position]
         if layer.kind != kind:
-            raise _other(f"its layer {layer.name!r} is of kind {layer.kind}, not {kind} ({name})")
+            raise _wrong_architecture(
+                f"its layer {layer.name!r} is of kind {layer.kind}, not {kind} ({name})"
+            )
         for setting, value in layer.settings.items():
             if value != (expected := _WANTED[kind][setting]):
-                raise _other(f"{setting} of its layer {layer.name!r} is {value}, not {expected}")
+                raise _wrong_architecture(
+                    f"{setting} of its layer {layer.name!r} is {value}, not {expected}"
+                )
     if len(layers) > len(wanted):
         extra = layers[len(wanted)]
-        raise _other(f"it goes on with {extra.name!r} ({extra.kind}), where VGG16 ends")
+        raise _wrong_architecture(
+            f"it continues with {extra.name!r} ({extra.kind}) after the last layer of VGG16"
+        )
 
 
 def check_outputs(layers: Sequence[Layer], network: Sequence[Layer]) -> None:
-    """Check that layers with weights have as many outputs as a description states.
+    """Check that layers with weights have as many outputs as a network description states.
 
     Raises
     ------
     ValueError
-        If one has not; the message goes on after the name of the file with weights.
+        If one does not. The message continues a sentence that begins with the name of the
+        file with weights.
     """
     stated = [layer for layer in network if layer.kind in _WEIGHTED]
     found = [layer for layer in layers if layer.kind in _WEIGHTED]
@@ -132,21 +140,22 @@ def check_outputs(layers: Sequence[Layer], network: Sequence[Layer]) -> None:
         n_outputs = _plain_weight(layer).shape[0]
         if n_outputs != other.n_outputs:
             raise ValueError(
-                f"does not go with the prototxt: layer {layer.name!r} has {n_outputs} outputs, "
-                f"{other.name!r} there has {other.n_outputs}. Pass the prototxt of this model, or "
-                "none."
+                f"does not match the prototxt: layer {layer.name!r} has {n_outputs} outputs, but "
+                f"{other.name!r} in the prototxt has {other.n_outputs}. Pass the prototxt of this "
+                "model, or leave it out."
             )
 
 
 def chain_weights(layers: Sequence[Layer]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Weight and bias of each layer, by its usual name.
+    """Return the weight and bias of each layer, by its usual name.
 
-    Layers may be narrower than VGG16's, if they fit together.
+    Layers may be narrower than those of VGG16, if they match each other.
 
     Raises
     ------
     ValueError
-        If a shape does not fit; the message goes on after the file's name.
+        If a shape does not match. The message continues a sentence that begins with the
+        file's name.
     """
     weights = {}
     n_before = 3
@@ -157,13 +166,17 @@ def chain_weights(layers: Sequence[Layer]) -> dict[str, tuple[np.ndarray, np.nda
             n_before *= _SIDE**2
         expected = (n_before,) if dense else (n_before, 3, 3)
         if weight.shape[1:] != expected or not len(weight):
-            hint = f" (at 224 pixels the maps are {_SIDE} x {_SIDE})" if name == "fc6" else ""
-            raise _other(
+            hint = (
+                f" (at 224 pixels the feature maps are {_SIDE} x {_SIDE})" if name == "fc6" else ""
+            )
+            raise _wrong_architecture(
                 f"the weights of its layer {layer.name!r} have shape {weight.shape}, not "
                 f"(outputs, {', '.join(map(str, expected))}){hint}"
             )
         if bias is None or bias.size != len(weight):
-            raise _other(f"its layer {layer.name!r} has no bias for each output")
+            raise _wrong_architecture(
+                f"its layer {layer.name!r} does not have one bias for each output"
+            )
         weights[name] = weight, bias.reshape(-1)
         n_before = len(weight)
     return weights
@@ -172,13 +185,13 @@ def chain_weights(layers: Sequence[Layer]) -> dict[str, tuple[np.ndarray, np.nda
 def by_name(
     state: Mapping[str, np.ndarray], names: Mapping[str, str]
 ) -> tuple[list[Layer], list[str]]:
-    """Layers of weights that have names, and which names of `state` are left over.
+    """Collect layers from named weights, and return the names in `state` that are left over.
 
     Parameters
     ----------
-    state : dict of arrays
-    names : dict
-        What the layers' names are, by the usual ones.
+    state : dict of str to ndarray
+    names : dict of str to str
+        The layers' names in `state`, by their usual names.
     """
     layers = []
     left = set(state)
@@ -194,9 +207,9 @@ def by_name(
 
 
 def _plain_weight(layer: Layer) -> np.ndarray:
-    """Without the leading ones that Caffe's old format has for dense layers."""
+    """Return the weight without the leading axes of size 1 of Caffe's old format."""
     if layer.weight is None:
-        raise ValueError(f"has no weights for its layer {layer.name!r}. Fetch it anew.")
+        raise ValueError(f"has no weights for its layer {layer.name!r}. Download it again.")
     n_axes = 2 if layer.kind == "InnerProduct" else 4
     extra = layer.weight.ndim - n_axes
     if extra > 0 and set(layer.weight.shape[:extra]) == {1}:
@@ -204,7 +217,7 @@ def _plain_weight(layer: Layer) -> np.ndarray:
     return layer.weight
 
 
-def _other(what: str) -> ValueError:
+def _wrong_architecture(what: str) -> ValueError:
     return ValueError(
-        f"is of another architecture than DEX's VGG16: {what}. Only DEX's age models can be loaded."
+        f"has another architecture than DEX's VGG16: {what}. Pass one of DEX's age models."
     )

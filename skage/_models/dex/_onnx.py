@@ -1,6 +1,6 @@
-"""The layers of ONNX files, declared as far as they are needed.
+"""Read ONNX files, with declarations of the fields that are needed.
 
-The numbers of the fields are those of ``onnx/onnx.proto`` in onnx/onnx.
+The field numbers are those of ``onnx/onnx.proto`` in onnx/onnx.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _MODEL = messages("skage.onnx", _SCHEMA)["Model"]
 
 
 def read_onnx(path: str) -> list[Layer]:
-    """Layers and weights of an .onnx file whose graph is a chain.
+    """Read the layers and weights of an .onnx file whose graph is a chain.
 
     Raises
     ------
     ValueError
-        If it is not such a file, is damaged, or its graph branches; the message goes on
-        after the file's name.
+        If the file is not an ONNX model, is damaged, or has a graph that branches. The
+        message continues a sentence that begins with the file's name.
     """
     graph = parse(path, _MODEL, "an ONNX model").graph
     if not graph.node:
@@ -78,9 +78,9 @@ def read_onnx(path: str) -> list[Layer]:
         sources = [source for source in node.input if source and source not in tensors]
         if len(sources) != 1 or (before is not None and sources[0] != before):
             raise ValueError(
-                f"is of another architecture: its {operator} node {name!r} takes "
-                f"{', '.join(map(text, sources)) or 'nothing'} rather than the output of the node "
-                "before it, and VGG16 is a chain."
+                f"has another architecture than VGG16, which is a chain: its {operator} node "
+                f"{name!r} uses {', '.join(map(text, sources)) or 'no input'} rather than the "
+                "output of the node before it. Pass one of DEX's age models."
             )
         before = next(iter(node.output), b"")
         kind = _KINDS.get(operator, operator)
@@ -129,11 +129,13 @@ def _array(tensor: Any) -> np.ndarray:
     name, shape = text(tensor.name), tuple(tensor.dims)
     if tensor.data_location:
         raise ValueError(
-            f"keeps its weights ({name}) in other files. Write it as a single file first."
+            f"keeps its weights ({name}) in other files. Save it as a single file first."
         )
     dtype = {1: "<f4", 10: "<f2", 11: "<f8"}.get(tensor.data_type)
     if dtype is None:
-        raise ValueError(f"has weights ({name}) of ONNX's data type {tensor.data_type}, no floats.")
+        raise ValueError(
+            f"has weights ({name}) of ONNX's data type {tensor.data_type}. Convert them to float32."
+        )
     if tensor.HasField("raw_data"):
         return array([tensor.raw_data], dtype, shape, name)
     return array(tensor.double_data if dtype == "<f8" else tensor.float_data, dtype, shape, name)

@@ -1,4 +1,4 @@
-"""Files in protocol buffers, by messages that are declared in code."""
+"""Read protocol buffers with messages that are declared in code."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from google.protobuf.message import DecodeError
 
 
 def messages(package: str, messages: Mapping, enums: Mapping = {}) -> dict[str, Any]:
-    """Classes of messages, in a pool of their own so that they meet no other's.
+    """Create message classes, in a separate pool to avoid conflicts with other packages.
 
     Parameters
     ----------
     package : str
     messages : dict
         The fields of each message by name: number and type, with a star if repeated.
-        Packed numbers stand in a file as a run of bytes and may be declared as "bytes*":
-        so millions of them are taken over without a Python object for each.
+        Packed numbers may be declared as "bytes*", as they are stored in a file as
+        consecutive bytes; millions of them are then read without a Python object for each.
     enums : dict
         The numbers of each enum's values by name.
     """
@@ -51,12 +51,12 @@ def messages(package: str, messages: Mapping, enums: Mapping = {}) -> dict[str, 
 
 
 def parse(path: str, kind: Any, what: str) -> Any:
-    """The message that a file holds.
+    """Parse a file as one message.
 
     Raises
     ------
     ValueError
-        If it holds none; the message goes on after the file's name.
+        If that fails. The message continues a sentence that begins with the file's name.
     """
     message = kind()
     with open(path, "rb") as file:
@@ -65,29 +65,29 @@ def parse(path: str, kind: Any, what: str) -> Any:
         message.ParseFromString(content)
     except DecodeError as error:
         raise ValueError(
-            f"is not {what}, or is truncated or damaged: it ends or breaks off within a field "
-            f"({len(content)} bytes). Fetch it anew and compare its size."
+            f"is not {what}, or is truncated or damaged: its {len(content)} bytes cannot be "
+            "parsed. Download it again and compare its size."
         ) from error
     return message
 
 
 def array(chunks: Iterable[bytes], dtype: str, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """The numbers of a layer's weights, as float32.
+    """Convert a layer's weights to a float32 array.
 
     Raises
     ------
     ValueError
-        If they are not as many as the shape wants.
+        If their number does not match the shape.
     """
     parts = list(chunks)
     content = parts[0] if len(parts) == 1 else b"".join(parts)
     n_numbers = len(content) / np.dtype(dtype).itemsize
     if n_numbers != math.prod(shape) or min(shape, default=0) < 0:
         raise ValueError(
-            f"is damaged: layer {name!r} has {n_numbers:g} numbers where its shape {shape} wants "
-            f"{math.prod(shape)}. Fetch it anew and compare its size."
+            f"is damaged: layer {name!r} has {n_numbers:g} numbers, but its shape {shape} requires "
+            f"{math.prod(shape)}. Download it again and compare its size."
         )
-    # The one copy: what protobuf gives cannot be written to.
+    # astype copies, as protobuf's bytes are read-only.
     return np.frombuffer(content, dtype).astype(np.float32).reshape(shape)
 
 
