@@ -9,7 +9,7 @@ import numpy as np
 
 from ._sklearn import check_sample_weight
 
-OLDEST = 120  # years; no one has been photographed much older
+OLDEST = 120  # years; hardly anyone has lived longer
 
 
 def check_ages(ages: Any, name: str = "y") -> np.ndarray:
@@ -26,17 +26,17 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
         array = array[:, 0]
     if array.ndim != 1:
         raise ValueError(
-            f"{name} must hold ages in an array of shape (n_samples,) or (n_samples, 1); got shape "
+            f"{name} must be an array of ages of shape (n_samples,) or (n_samples, 1); got shape "
             f"{array.shape}. Reshape your data."
         )
     if len(array) == 0:
-        raise ValueError(f"{name} holds 0 ages, while a minimum of 1 is required.")
+        raise ValueError(f"{name} has 0 ages, while a minimum of 1 is required.")
     if array.dtype.kind not in "fiub":
         for position, value in enumerate(array.tolist()):
             if not isinstance(value, Real):
                 raise ValueError(
-                    f"{name} must hold ages in years as numbers; {name}[{position}] is {value!r} "
-                    f"({type(value).__name__}). Convert them, for example with "
+                    f"{name} must contain ages in years as numbers; {name}[{position}] is "
+                    f"{value!r} ({type(value).__name__}). Convert them, for example with "
                     "numpy.asarray(ages, dtype=float)."
                 )
     array = array.astype(np.float64)

@@ -139,9 +139,9 @@ def at_fork(function: Callable[[], None]) -> None:
 def clear_memory() -> None:
     """Free the memory that skage keeps in this process between calls.
 
-    It holds activations and their compressions, weights, detected faces, digests of
-    files and open feature caches. Nothing on disk is deleted, and whatever is needed
-    again is computed again.
+    This includes activations and their compressions, weights, detected faces, digests of
+    files and open feature caches. Nothing on disk is deleted, and everything is computed
+    again when it is needed.
 
     Examples
     --------

@@ -36,8 +36,7 @@ class BatchTargets:
     codes : Tensor (n,), int64
         The bin of each age.
     distribution : Tensor (n, k) or None
-        Target distributions over the bins; None stands for all mass on the bin of
-        `codes`.
+        Target distributions over the bins; None means all mass on the bin of `codes`.
     ages : Tensor (n,)
         In years; empty if unknown.
     """
@@ -153,7 +152,9 @@ def check_loss(loss: Any) -> dict[str, float]:
         )
     for name, weight in weights.items():
         if name not in known:
-            raise ValueError(f"loss={loss!r} has no term {name!r}. Choose from {known}.")
+            raise ValueError(
+                f"loss={loss!r} contains the unknown term {name!r}. Choose from {known}."
+            )
         if not isinstance(weight, int | float | np.number) or not 0 <= weight < float("inf"):
             raise ValueError(f"loss={loss!r}: the weight of {name!r} must be a finite number >= 0.")
     if not any(weights.values()):

@@ -189,7 +189,7 @@ def predicted_only(y_true, y_pred, *others):
     y_true : array-like of shape (n_samples,)
         Ages in years.
     y_pred : array-like of shape (n_samples,)
-        In years; NaN where there is no prediction.
+        In years; NaN for images without a prediction.
     *others : array-like of shape (n_samples,) or None
         Further values per sample, such as weights.
 

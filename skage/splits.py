@@ -35,15 +35,15 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
         Number of folds; at most the number of groups.
 
     n_bins : int, default=10
-        Number of age classes; 1 ignores the ages. There are fewer where there are fewer
-        distinct ages, or where a class would otherwise have fewer samples than there
-        are folds.
+        Number of age classes; 1 ignores the ages. Fewer are used if there are fewer
+        distinct ages, or if a class would otherwise have fewer samples than there are
+        folds.
 
     shuffle : bool, default=False
         Whether to shuffle the groups first, among those of similar ages.
 
     random_state : int, RandomState instance or None, default=None
-        An int gives the same folds each time; used only if `shuffle` is True.
+        Pass an int for the same folds each time. Used only if `shuffle` is True.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
             groups than folds, or `n_bins` is below 1.
         """
         if self.n_bins < 1:
-            raise ValueError(f"n_bins={self.n_bins!r} must be at least 1.")
+            raise ValueError(f"n_bins={self.n_bins!r} is not valid. Pass at least 1.")
         if groups is None:
             raise ValueError(
                 "AgeStratifiedGroupKFold needs groups to keep each person in one fold. Pass them, "
@@ -152,10 +152,10 @@ def published_split(
     parts = [[part] if np.isscalar(part) else list(part) for part in (train, test)]
     known = sorted(split.dropna().unique().tolist())
     has = ", ".join(map(str, known))
-    way_out = ' Pass train="train", test="valid".' if known == ["train", "valid"] else ""
+    advice = ' Pass train="train", test="valid".' if known == ["train", "valid"] else ""
     for part in [*parts[0], *parts[1]]:
         if part not in known:
-            raise ValueError(f"The published split has no part {part!r}; it has {has}.{way_out}")
+            raise ValueError(f"The published split has no part {part!r}; it has {has}.{advice}")
     if both := set(parts[0]) & set(parts[1]):
         raise ValueError(
             f"Cannot both train and test on {', '.join(sorted(map(str, both)))}. Pass each part "

@@ -75,7 +75,7 @@ def test_utkface(utkface):
 
 
 def test_another_folder_is_not_utkface(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no file named \[age\]_\[sex\]"):
+    with pytest.raises(ValueError, match=r"contains no file named \[age\]_\[sex\]"):
         load_utkface(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         load_utkface(tmp_path / "missing")

@@ -175,7 +175,7 @@ def test_imdb_wiki_filters_as_the_paper(tmp_path):
     wider = load_imdb_wiki(tmp_path, max_second_face_score=2.5, age_range=(0, 49))
     assert wider.target.tolist() == [49]  # 50 in August
     assert load_imdb_wiki(tmp_path, max_second_face_score=2.5).groups.tolist() == [0, 0]
-    with pytest.raises(ValueError, match=r"No usable image is left.*face score is below 5"):
+    with pytest.raises(ValueError, match=r"No usable images are left.*face score is below 5"):
         load_imdb_wiki(tmp_path, min_face_score=5)
     with pytest.raises(ValueError, match=r"must be \(youngest, oldest\)"):
         load_imdb_wiki(tmp_path, age_range=(0, 50, 100))
@@ -384,10 +384,12 @@ def test_another_folder_is_refused(name, tmp_path):
         load = partial(load, pattern=r"(?P<age>\d+)")
     with pytest.raises(ValueError, match="is not a folder"):
         load(tmp_path / "none")
-    with pytest.raises(ValueError, match=r"holds no .*; it holds no file at all"):
+    with pytest.raises(ValueError, match=r"contains no .* It has no files"):
         load(tmp_path)
     lay(tmp_path, "holiday/beach.jpg", "notes.txt")
-    with pytest.raises(ValueError, match=r"holds no .*; it holds notes.txt, holiday/beach.jpg\."):
+    with pytest.raises(
+        ValueError, match=r"contains no .* files are: notes.txt, holiday/beach.jpg\."
+    ):
         load(tmp_path)
 
 

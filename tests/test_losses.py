@@ -87,7 +87,7 @@ def test_a_regressed_age_is_its_distributions_expectation():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ("mse", "no term 'mse'"),
+        ("mse", "the unknown term 'mse'"),
         ({}, "must be a name, or a dict of weights by name"),
         ({"cross_entropy": -1}, "number >= 0"),
         ({"variance": 0}, "must give at least one term a weight above 0"),

@@ -24,7 +24,7 @@ dropped : dict of str to int
 DESCR : str
     Source, citation, licence, where the ages come from, and what was dropped.
 
-Where ages are the mean of votes, target_std holds the votes' standard deviation in years.
+Where ages are the mean of votes, target_std is the standard deviation of the votes in years.
 """
 
 from ._aaf import load_aaf

@@ -70,8 +70,8 @@ def load_appa_real(
     Raises
     ------
     ValueError
-        If the folder does not exist, contains none of the CSVs, or one of them is not
-        what it should be.
+        If the folder does not exist or contains none of the CSVs, or one of them does not
+        have the expected format.
     """
     root = check_folder(folder)
     tables = []
@@ -82,7 +82,7 @@ def load_appa_real(
             table["path"] = [str(path.parent / split / f"{n}{ending}") for n in table["file_name"]]
             tables.append(table)
     if not tables:
-        raise unexpected_folder(root, "gt_avg_train.csv, as APPA-REAL has")
+        raise unexpected_folder(root, "gt_avg_train.csv, as in APPA-REAL")
     names = {
         "num_ratings": "n_votes",
         "apparent_age_avg": "apparent_age",
@@ -119,8 +119,8 @@ def load_lap(folder: str | os.PathLike) -> Bunch:
     Raises
     ------
     ValueError
-        If the folder does not exist, contains no such table, or one of them is not what
-        it should be.
+        If the folder does not exist or contains none of the tables, or one of them does
+        not have the expected format.
     """
     root = check_folder(folder)
     images: dict[str, list[Path]] = {}
@@ -132,7 +132,7 @@ def load_lap(folder: str | os.PathLike) -> Bunch:
         for path in find(root, rf"{split}(ation)?(_gt)?\.csv")[:1]
     ]
     if not tables:
-        raise unexpected_folder(root, "train_gt.csv or Train.csv, as ChaLearn LAP has")
+        raise unexpected_folder(root, "train_gt.csv or Train.csv, as in ChaLearn LAP")
     return to_bunch(Rows(pd.concat(tables, ignore_index=True), has_std=True), _LAP_DESCR)
 
 

@@ -44,8 +44,8 @@ def load_cacd(folder: str | os.PathLike) -> Bunch:
     Raises
     ------
     ValueError
-        If the folder does not exist, no file in it has such a name, or the .mat file is
-        not what it should be.
+        If the folder does not exist, no file in it has such a name, or the .mat file does
+        not have the expected format.
     """
     rows = read_file_names(
         folder,

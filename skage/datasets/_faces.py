@@ -164,8 +164,8 @@ class _Portrait:
         return self.image
 
     def box_in(self, left: float, top: float, angle: float) -> tuple[float, ...]:
-        """Left, top, width and height of the face in the image that the drawing is pasted
-        into at (left, top), rotated clockwise about its centre."""
+        """Return left, top, width and height of the face in an image into which the drawing
+        is pasted at (left, top), rotated clockwise about its centre."""
         x, y = (position - self.side / 2 for position in self._at(0, 0))
         sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
         x, y = left + self.side / 2 + x * cos - y * sin, top + self.side / 2 + x * sin + y * cos
@@ -307,13 +307,13 @@ def _develop(image: Image.Image, rng: np.random.RandomState) -> np.ndarray:
 def _scene(
     person: _Person, age: float, size: int, rng: np.random.RandomState
 ) -> tuple[np.ndarray, Bunch]:
-    """Draw a scene of the person, and perhaps of smaller others."""
+    """Draw a scene with the person, and possibly smaller faces of others."""
     side = 2 * size
     image = Image.new("RGB", (side, side), _hsv(rng.uniform(), 0.3, rng.uniform(0.4, 0.9)))
     _clutter(ImageDraw.Draw(image), side, rng)
     free = np.ones((side, side), dtype=bool)
     found = []
-    width = rng.uniform(0.35, 0.6) * side  # of a portrait, whose face fills some 0.7 of it
+    width = rng.uniform(0.35, 0.6) * side  # of the portrait; the face fills about 0.7 of it
     for _ in range(rng.randint(1, 4)):
         angle = rng.uniform(-30, 30)
         portrait = _Portrait(person, age, int(width), rng)

@@ -1,4 +1,4 @@
-"""IMDB-WIKI, and the part of it that IMDB-Clean has cleaned."""
+"""IMDB-WIKI, and IMDB-Clean, a cleaned part of it."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def load_imdb_wiki(
     Raises
     ------
     ValueError
-        If the folder does not exist, contains neither .mat file, or one of them is not
-        what it should be.
+        If the folder does not exist or contains neither .mat file, or one of them does not
+        have the expected format.
 
     Notes
     -----
@@ -96,7 +96,7 @@ def load_imdb_wiki(
     root = check_folder(folder)
     tables = find(root, r"(imdb|wiki)\.mat")
     if not tables:
-        raise unexpected_folder(root, "imdb.mat or wiki.mat, as IMDB-WIKI has")
+        raise unexpected_folder(root, "imdb.mat or wiki.mat, as in IMDB-WIKI")
     frame = pd.concat([_read_mat(path) for path in tables], ignore_index=True)
     rows = Rows(frame, has_persons=True)
     low, high = age_range
@@ -155,7 +155,7 @@ def _ages(dob: np.ndarray, year: np.ndarray) -> np.ndarray:
 
 @validate_params({"cropped": ["boolean"]}, prefer_skip_nested_validation=True)
 def load_imdb_clean(folder: str | os.PathLike, *, cropped: bool = True) -> Bunch:
-    """Load IMDB-Clean from the folder that holds its CSVs and its images.
+    """Load IMDB-Clean from the folder of its CSVs and images.
 
     Parameters
     ----------
@@ -178,8 +178,8 @@ def load_imdb_clean(folder: str | os.PathLike, *, cropped: bool = True) -> Bunch
     Raises
     ------
     ValueError
-        If the folder does not exist, lacks the CSVs or the images, or a CSV is not what
-        it should be.
+        If the folder does not exist or lacks the CSVs or the images, or a CSV does not have
+        the expected format.
     """
     root = check_folder(folder)
     suffix, images = ("_1024", "imdb-clean-1024") if cropped else ("", "imdb")
@@ -189,7 +189,7 @@ def load_imdb_clean(folder: str | os.PathLike, *, cropped: bool = True) -> Bunch
         for path in find(root, rf"imdb_{split}_new{suffix}\.csv")[:1]
     ]
     if not tables:
-        raise unexpected_folder(root, f"imdb_train_new{suffix}.csv, as IMDB-Clean has")
+        raise unexpected_folder(root, f"imdb_train_new{suffix}.csv, as in IMDB-Clean")
     frame = pd.concat(tables, ignore_index=True)
     names = frame.pop("filename")
     base = locate(root, names.tolist(), images, "IMDB-Clean")

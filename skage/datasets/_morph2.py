@@ -40,8 +40,8 @@ def load_morph2(folder: str | os.PathLike) -> Bunch:
     Raises
     ------
     ValueError
-        If the folder does not exist, no file in it has such a name, or the CSV is not
-        what it should be.
+        If the folder does not exist, no file in it has such a name, or the CSV does not have
+        the expected format.
     """
     rows = read_file_names(
         folder,

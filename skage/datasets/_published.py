@@ -20,7 +20,7 @@ def read_columns(path: Path, needed: Sequence[str], title: str) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path, index_col=False, dtype={needed[0]: str})
-    except ValueError as error:  # pandas' errors are subclasses
+    except ValueError as error:  # pandas' own errors are subclasses
         raise ValueError(f"{path} is not a table of {title}: {error}") from error
     table = table.rename(columns=key)
     _check(path, needed, table, title)
@@ -31,7 +31,7 @@ def read_columns(path: Path, needed: Sequence[str], title: str) -> pd.DataFrame:
 
 
 def texts(cells: Any) -> list[str]:
-    """The normalised strings in a column of a .mat file; "" for an empty cell."""
+    """Return the normalised strings of a column of a .mat file; "" for an empty cell."""
     return [key(cell[0]) if np.size(cell) else "" for cell in np.ravel(cells)]
 
 

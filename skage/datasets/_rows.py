@@ -1,4 +1,4 @@
-"""The part shared by all loaders: turn the files and tables of a folder into a Bunch."""
+"""Shared by all loaders: turn the files and tables of a folder into a Bunch."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Rows:
     """The samples found so far, and how many were left out for which reason.
 
     If `strict` is the name of a table, an unusable row raises instead of being left out,
-    and the index of `frame` holds line numbers of that table. `has_persons` says that
-    the column "person" holds persons, `has_std` that "age_std" is the age's standard
-    deviation. `examples` holds the first file left out for each reason.
+    and the index of `frame` is the line number in that table. `has_persons` states that
+    the column "person" identifies persons, `has_std` that "age_std" is the standard
+    deviation of the age. `examples` contains the first file left out for each reason.
     """
 
     frame: pd.DataFrame
@@ -67,8 +67,8 @@ class Rows:
         if self.strict is not None:
             first, (what, fault) = int(np.argmax(bad)), reason.split(" ", 1)
             value = self.frame["path" if what == "file" else what].iloc[first]
-            said = f"the {what} {value!r} {fault}" if value else f"there is no {what}"
-            raise ValueError(f"{self.strict}, line {self.frame.index[first]}: {said}.")
+            message = f"the {what} {value!r} {fault}" if value else f"there is no {what}"
+            raise ValueError(f"{self.strict}, line {self.frame.index[first]}: {message}.")
         self._count(reason, int(bad.sum()), self.frame["path"].iloc[int(np.argmax(bad))])
         self.frame = self.frame[~bad]
 
@@ -127,14 +127,14 @@ def files(root: Path, depth: int | None = None) -> Iterator[Path]:
 
 
 def find(root: Path, pattern: str) -> list[Path]:
-    """The files whose names match a pattern, at most two levels down."""
+    """Return the files whose names match a pattern, at most two levels down."""
     return [path for path in files(root, 2) if re.fullmatch(pattern, path.name, re.IGNORECASE)]
 
 
 def locate(root: Path, names: Sequence[str], called: str, title: str) -> Path:
-    """The folder that a table's relative `names` start from.
+    """Return the folder that the file names in a table are relative to.
 
-    Of the folders that contain any of the files, one with the name `called` is preferred.
+    Among the folders that contain any of the files, one named `called` is preferred.
     """
     folders = [root, *(path for path in root.glob("*/") if path.is_dir())]
     folders += [path for folder in folders[1:] for path in folder.glob("*/") if path.is_dir()]
@@ -166,17 +166,19 @@ def read_file_names(folder: Any, pattern: str, shape: str, title: str, example: 
         else:
             n_others += has_image_suffix(path)
     if not found:
-        raise unexpected_folder(root, f"file named {shape}, as {title} has (for example {example})")
+        raise unexpected_folder(root, f"file named {shape}, as in {title} (for example {example})")
     name_differs = {f"name is not {shape}": n_others} if n_others else {}
     has_persons = "person" in compiled.groupindex
     return Rows(pd.DataFrame(found), name_differs, has_persons=has_persons)
 
 
 def unexpected_folder(root: Path, expected: str) -> ValueError:
-    """The error for a folder without the files that it should contain."""
+    """Return the error for a folder without the files that it should contain."""
     first = [path.relative_to(root).as_posix() for path in islice(files(root), 3)]
-    contents = ", ".join(first) or "no file at all"
-    return ValueError(f"{os.fspath(root)!r} holds no {expected}; it holds {contents}.")
+    contents = f"Its first files are: {', '.join(first)}." if first else "It has no files."
+    return ValueError(
+        f"{os.fspath(root)!r} contains no {expected}. {contents} Pass the folder of the images."
+    )
 
 
 def add_table(rows: Rows, table: pd.DataFrame) -> None:
@@ -202,7 +204,7 @@ def to_bunch(rows: Rows, descr: str) -> Bunch:
     rows.drop(size < 0, "file is missing")
     rows.drop(size[rows.frame.index] == 0, "file is empty")
     if not len(rows.frame):
-        raise ValueError(f"No usable image is left. Left out: {_summary(rows.dropped)}.")
+        raise ValueError(f"No usable images are left. Left out: {_summary(rows.dropped)}.")
     _warn_of_lost_files(rows)
 
     content = _contents(rows.frame["path"].tolist(), size[rows.frame.index].to_numpy())
@@ -257,7 +259,7 @@ def _warn_of_lost_files(rows: Rows) -> None:
 
 
 def _size(path: str) -> int:
-    """Size in bytes; -1 if the path is not a regular file."""
+    """Return the size in bytes; -1 if the path is not a regular file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -266,7 +268,7 @@ def _size(path: str) -> int:
 
 
 def _contents(paths: Sequence[str], sizes: np.ndarray) -> np.ndarray:
-    """Integer codes of the files' contents, equal for identical files.
+    """Return integer codes of the files' contents, equal for identical files.
 
     Only files of equal size are read: first their beginnings, and where those are equal
     too, all of them.
@@ -288,9 +290,9 @@ def _digest(path: str, n_bytes: int) -> str:
 
 
 def _groups(person: pd.Series, content: np.ndarray) -> np.ndarray:
-    """Group codes: rows with the same person or the same content share a group.
+    """Return group codes: rows with the same person or the same content share a group.
 
-    A missing person is taken for a person of its own.
+    Each row without a person counts as another person.
     """
     codes = pd.factorize(person)[0]
     unknown = codes < 0

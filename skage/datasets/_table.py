@@ -23,7 +23,7 @@ _PARAMETERS = {
     "age_std": "age_std=",
 }
 _DECIMAL_COMMA = r"^\s*(-?\d+),(\d+)\s*$"
-# Leading zeros, or more digits than a float holds.
+# A number with leading zeros, or with more digits than a float can represent.
 _CODE = r"[-+]?(?:0\d|\d{16})"
 
 
@@ -46,16 +46,16 @@ def load_table(
         from the header. With semicolons, ages may have decimal commas.
 
     path : str, default="path"
-        Column of the images' paths, relative to the CSV's folder. If there is no such
-        file, the path is also tried without the whitespace around it and in Unicode's
-        other form of accents.
+        Column of the images' paths, relative to the CSV's folder. If a file does not exist,
+        its path is also tried without surrounding whitespace and with the other Unicode
+        encoding of accents.
 
     age : str, default="age"
         Column of the ages in years, from 0 to 120.
 
     group : str, default=None
-        Column of the person; a row where it is empty is a person of its own. If None,
-        only identical files share a group. Names are compared as text, without regard
+        Column of the person; each row in which it is empty counts as another person. If
+        None, only identical files share a group. Names are compared as text, without regard
         to surrounding whitespace or to how accents are encoded; upper and lower case
         differ, and "7", "7.0" and "007" are three persons.
 
@@ -147,7 +147,7 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
 
 
 def _delimiter(first_line: str, wanted: set[str]) -> str:
-    """The delimiter that gives most of the wanted columns, or else most columns."""
+    """Return the delimiter that yields most of the wanted columns, or most columns."""
 
     def n_columns(delimiter: str) -> tuple[int, int]:
         columns = next(reader([first_line], delimiter=delimiter), [])
@@ -169,7 +169,7 @@ def _missing_columns(file: Path, lacking: dict[str, str], header: list[str], del
 
 
 def _on_disk(folder: Path, name: str) -> str:
-    """The path of a file named in a table, as written or as most likely meant."""
+    """Return the path of a file listed in a table, trying likely variants of its name."""
     meant = name.strip()
     forms = (unicodedata.normalize(form, meant) for form in ("NFC", "NFD"))
     for candidate in (name, meant, *forms, os.path.expanduser(meant)):
