@@ -248,8 +248,7 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         if errors:
             warnings.warn(
                 f"{len(errors)} of {len(images)} images cannot be read, so no faces are returned "
-                f"for them. The first: "
-                f"{errors[0]}",
+                f"for them. The first: {errors[0].message}",
                 stacklevel=2,
             )
         faces = [np.empty((0, 6)) if isinstance(r, ImageError) else r for r in results]
