@@ -70,7 +70,8 @@ class FaceCropper(TransformerMixin, BaseEstimator):
         paper, `DEX_ANGLES`, and takes 28 times as long.
 
     select : {"strongest", "largest"}, default="strongest"
-        Which of several faces to crop.
+        Which of several faces to crop: the one with the highest score, or the one with the
+        largest box.
 
     on_no_face : {"whole", "raise", "nan"}, default="whole"
         What to do if no face is found. "whole" resizes the whole image to a square, as in
