@@ -102,8 +102,9 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
 
     image_size : int or (int, int), default=224
         Side in pixels, at least 32, to which images are resized, whatever their
-        proportions. A pair crops too: ``(224, 256)``, as DEX, resizes to 256
-        pixels and takes the middle 224, and in copies any 224.
+        proportions. A pair also crops: ``(224, 256)``, as in DEX, resizes to
+        256 pixels and cuts out the central 224; augmented copies are cut out at a random
+        place.
 
     augment : Jitter, default=None
         Copies of the training images: each time an image is trained on, the image

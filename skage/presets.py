@@ -60,7 +60,8 @@ def accurate(**parameters: Any) -> BinnedAgeRegressor:
     -----
     Mean absolute error on UTKFace: 4.30 years in five folds (6,300 training images),
     with 571 s of training on one core that multiplies bfloat16, and about four times
-    as long on one that does not. See docs/benchmarks.md.
+    as long on one that does not. No images are held out for validation. See
+    docs/benchmarks.md.
 
     Examples
     --------
@@ -80,6 +81,7 @@ def accurate(**parameters: Any) -> BinnedAgeRegressor:
         weight_decay=0.05,
         batch_size=64,
         max_epochs=10,
+        validation_fraction=0,
     )
     bins = AgeBinner(50, encoding="gaussian", sigma=4)
     return BinnedAgeRegressor(classifier.set_params(**parameters), bins, decode="median")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skage import presets
+from skage import AgeBinner, BinnedAgeRegressor, presets
 
 
 def test_dex_is_the_recipe_of_the_paper():
@@ -44,3 +44,17 @@ def test_a_parameter_takes_the_place_of_the_recipes():
     assert presets.dex(max_epochs=7).classifier.early_stopping == 7
     with pytest.raises(ValueError, match="depth"):
         presets.dex(depth=3)
+
+
+def test_accurate_is_what_was_measured():
+    model = presets.accurate()
+    assert (model.classifier.trainable, model.classifier.image_size) == ("block5", 192)
+    assert model.classifier.validation_fraction == 0
+    assert (model.binner.n_bins, model.binner.encoding, model.decode) == (50, "gaussian", "median")
+
+
+def test_fast_is_the_default_model():
+    fast, default = presets.fast(), BinnedAgeRegressor()
+    assert fast.classifier.get_params() == default._get_classifier().get_params()
+    assert fast.binner.get_params() == AgeBinner().get_params()
+    assert fast.decode == default.decode
