@@ -156,7 +156,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         ``StepDecay(step=10, gamma=0.1)``, as in DEX. "constant" keeps `lr`, or
         leaves it to a scheduler among the `callbacks`.
 
-    validation_fraction : float, default=0.05
+    validation_fraction : float, default=0.1
         Fraction of the training images that is held out, evenly over the ages, to
         record the validation loss and MAE. 0 trains on all images.
 
@@ -284,7 +284,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         class_weight: str | dict | None = None,
         max_epochs: int = 20,
         lr_schedule: StepDecay | OneCycle | str | None = None,
-        validation_fraction: float = 0.05,
+        validation_fraction: float = 0.1,
         early_stopping: bool | int = False,
         callbacks: Sequence[Any] | None = None,
         runtime: Runtime | None = None,
