@@ -24,6 +24,7 @@ import skage
 from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, VGG16Classifier
 from skage._activations.frozen import FrozenNetwork
 from skage._images.reading import ImageError
+from skage._training import auto
 from skage.classifier import _held_out
 from skage.schedules import OneCycle, StepDecay
 
@@ -798,3 +799,9 @@ def test_a_module_that_cannot_be_imported_says_why(monkeypatch):
     for name in ("presets", "VGG16Classifier"):
         with pytest.raises(ImportError, match=f"skage.{name} cannot be imported: 'NoneType'"):
             skage.__getattr__(name)
+
+
+def test_the_automatic_learning_rate_knows_sgd_in_every_form():
+    for optimizer in ("sgd", torch.optim.SGD, partial(torch.optim.SGD, momentum=0.8)):
+        assert auto.learning_rate(optimizer, compressed=True) == 0.01
+    assert auto.learning_rate("adamw", compressed=True) == 5e-4

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch.optim import SGD
+
 # With fewer training images, fit warns: the rules were not measured on them.
 FEWEST = 100
 
@@ -20,7 +22,7 @@ def batch_size(n_images: int) -> int:
 
 def learning_rate(optimizer: Any, compressed: bool) -> float:
     """Learning rate of an optimizer, for dense layers on compressed activations or any others."""
-    if optimizer != "sgd":
+    if getattr(optimizer, "func", optimizer) not in ("sgd", SGD):  # func: of a partial
         return 5e-4
     return 0.01 if compressed else 1e-3
 
