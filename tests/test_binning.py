@@ -203,7 +203,7 @@ def test_encoding_is_checked_when_it_is_used():
         (30, r"got shape \(\)"),
     ],
 )
-def test_what_is_no_list_of_ages_is_refused(ages, message):
+def test_invalid_ages_are_refused(ages, message):
     with pytest.raises(ValueError, match=message):
         AgeBinner().fit(ages)
     with pytest.raises(ValueError, match=message):

@@ -404,7 +404,7 @@ def refused(message, path, *args, **options):
         load_dex(path, *args, **options)
 
 
-def test_what_is_no_model_is_refused(tmp_path):
+def test_a_file_that_is_not_a_dex_model_is_refused(tmp_path):
     refused(r"missing.onnx' does not exist", tmp_path / "missing.onnx")
     refused(r"does not exist, or is not a file", tmp_path)
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 537651238\n"

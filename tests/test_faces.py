@@ -314,7 +314,7 @@ def test_wrong_parameters_are_refused(paths, options, message):
         FaceCropper(**options).fit(paths)
 
 
-def test_a_file_that_is_no_model_is_refused(paths, tmp_path):
+def test_a_file_that_is_not_a_yunet_model_is_refused(paths, tmp_path):
     (tmp_path / "text.onnx").write_text("not a network")
     with pytest.raises(ValueError, match=r"model_file='.*text.onnx' is not a YuNet model"):
         FaceCropper("yunet", model_file=tmp_path / "text.onnx").fit(paths)

@@ -81,12 +81,12 @@ def test_containers_hold_the_same_images(paths):
         (np.full((2, 8, 8), -7, np.int8), "If -128 is black"),
     ],
 )
-def test_what_holds_no_images_is_refused(X, message):
+def test_a_container_that_does_not_hold_images_is_refused(X, message):
     with pytest.raises(ValueError, match=message):
         check_images(X)
 
 
-def test_a_folder_is_no_image_and_no_list_of_images(tmp_path, monkeypatch):
+def test_a_folder_is_neither_an_image_nor_a_list_of_images(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for folder in (tmp_path, str(tmp_path), "~"):
         with pytest.raises(ValueError, match=r"X is a folder .*glob.*skage.datasets"):
@@ -172,7 +172,7 @@ def test_whatever_an_item_raises_names_the_image(item, message, picture):
     assert readable([picture, item]).tolist() == [True, False]
 
 
-def test_a_lack_of_memory_is_no_fault_of_the_image(monkeypatch, paths, picture):
+def test_running_out_of_memory_is_not_reported_as_an_unreadable_image(monkeypatch, paths, picture):
     def fail(*_, **__):
         raise MemoryError
 
@@ -191,7 +191,7 @@ def test_an_array_that_numpy_refuses_is_refused():
         check_images(Tensor())
 
 
-def test_the_way_out_is_no_part_of_the_message(tmp_path):
+def test_the_hint_is_not_part_of_the_message(tmp_path):
     with pytest.raises(ImageError) as caught:
         decode(tmp_path / "lost.jpg")
     error = pickle.loads(pickle.dumps(caught.value))
@@ -232,7 +232,7 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
         (Image.new("RGB", (0, 5)), "no pixels"),
     ],
 )
-def test_what_is_no_image_is_refused_with_its_position(item, message):
+def test_an_item_that_is_not_an_image_is_refused_with_its_position(item, message):
     with pytest.raises(ImageError, match=message):
         digest_and_decoder(item, 3)
 

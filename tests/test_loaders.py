@@ -521,7 +521,7 @@ def test_only_named_columns_are_used(tmp_path):
         load_table(tmp_path / "faces.csv")
 
 
-def test_what_is_no_table_is_refused(tmp_path):
+def test_a_file_that_is_not_a_table_is_refused(tmp_path):
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ValueError, match="is not a CSV in UTF-8"):
         load_table(tmp_path / "photo.csv")

@@ -120,7 +120,7 @@ def assert_same(found, expected, tolerance=1):
 
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("meaning", [0, 1])
-def test_a_grey_tiff_is_no_negative_whatever_its_bits(meaning, big):
+def test_a_grey_tiff_is_never_read_as_a_negative_whatever_its_bits(meaning, big):
     order = ">" if big else "<"
     shown = [
         (GREY, 255, "u1", [8], {}),

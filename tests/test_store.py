@@ -156,7 +156,7 @@ def test_a_file_in_place_of_the_folder_is_called_one(tmp_path):
         assert entries.problem == "it is a file, not a folder"
 
 
-def test_a_folder_that_one_may_not_write_is_called_so(tmp_path, monkeypatch):
+def test_the_warning_says_that_a_folder_is_not_writable(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise sqlite3.OperationalError("unable to open database file")
 
