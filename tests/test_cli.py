@@ -2,6 +2,7 @@ import csv
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import skage
 from skage import BinnedAgeRegressor
 from skage._app import cache
 from skage._app.cli import main
+from skage._app.shell import ended_by_signals
 from skage._hardware import resolve_precision
 from skage.datasets import make_faces
 
@@ -639,3 +641,14 @@ def test_what_is_set_of_errors_is_heeded_when_the_table_is_read(tmp_path, paths)
     trained = run("train", *given, "--set", "classifier.on_error=skip")
     assert "1 file (file is missing)" in trained.output
     assert trained.exit_code == 0, trained.output
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
+def test_a_signal_that_is_ignored_stays_so_as_nohup_wants_it():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -150,6 +150,8 @@ def ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread alone
         return
+    # nohup has SIGHUP ignored, and wants it so.
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, end) for number in numbers]
     try:
         yield
