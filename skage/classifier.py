@@ -233,6 +233,8 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     mean and standard deviation.
     """
 
+    #: What None stands for.
+    _value_defaults = {"lr_schedule": StepDecay, "runtime": Runtime}
     _parameter_constraints = {
         "weights": [str, os.PathLike, None],
         "backbone": [StrOptions(set(BACKBONES))],
@@ -428,8 +430,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 raise ValueError(
                     f"{name}={value!r} has no parameters to set. Pass {name}=Jitter() first."
                 )
-        defaults = {"lr_schedule": StepDecay, "runtime": Runtime}
-        return super().set_params(**with_defaults(self, params, **defaults))
+        return super().set_params(**with_defaults(self, params, **self._value_defaults))
 
     @property
     def net_(self) -> NeuralNet:

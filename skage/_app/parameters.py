@@ -183,11 +183,8 @@ def with_defaults(model: Any) -> Any:
     """A copy with the runtime and the schedule of learning rates that None stands for."""
     from sklearn.base import clone
 
-    from ..runtime import Runtime
-    from ..schedules import StepDecay
-
     whole = clone(model)
-    for name, kind in {"lr_schedule": StepDecay, "runtime": Runtime}.items():
+    for name, kind in whole.classifier._value_defaults.items():
         if getattr(whole.classifier, name) is None:
             whole.set_params(**{f"classifier__{name}": kind()})
     return whole
