@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import os
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import accuracy_score
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
-from skorch import NeuralNet
 
-from ._activations.features import Features, Reading
-from ._activations.frozen import FrozenNetwork
-from ._activations.pool import ActivationPool, release_pages, shared_pool
-from ._activations.projection import training_rows
-from ._files.store import open_store
-from ._hardware import resolve_device, resolve_precision, warn_if_forked
-from ._images.reading import ImageError, check_images, image_tags, summarise
-from ._memory import fit_lock
-from ._nested import with_defaults
+from ._classifier import ImageClassifier
 from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, VGG, Architecture
-from ._sklearn import Interval, StrOptions, fit_context
-from ._targets import AgeTargets, LearnsAges
+from ._sklearn import Interval, StrOptions
 from ._training import auto
-from ._training.checkpoint import FitFiles
-from ._training.criterion import Criterion
-from ._training.targets import check_labels
-from ._training.train import TrainingConfig, TrainingData, train
-from .augment import Jitter, views
-from .losses import check_loss, needs_years
-from .metrics import predicted_only
+from ._training.resolve import check_layers, n_held_out, training_config
+from .augment import Jitter
 from .runtime import Runtime
 from .schedules import OneCycle, StepDecay
 
 
-class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
+class VGG16Classifier(ImageClassifier):
     """VGG16 over images (DEX, Rothe et al., IJCV 2016, section 3.1), trained with skorch.
 
     The network is cut at its first trainable layer. In a fit each image passes the
@@ -233,35 +209,13 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
     mean and standard deviation.
     """
 
-    #: What None stands for.
-    _value_defaults = {"lr_schedule": StepDecay, "runtime": Runtime}
-    _parameter_constraints = {
+    _parameter_constraints = ImageClassifier._parameter_constraints | {
         "weights": [str, os.PathLike, None],
         "backbone": [StrOptions(set(BACKBONES))],
         "trainable": [StrOptions(set(TRAINABLE))],
-        "hidden_layer_sizes": ["array-like", None],
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
-        "loss": [str, dict, None],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
         "image_size": [Interval(Integral, 32, None, closed="left"), tuple],
-        "augment": [Jitter, None],
-        "test_augment": [StrOptions({"mirror"}), Jitter, None],
-        "n_members": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "lr_ratio": [Interval(Real, 0, None, closed="left"), dict],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "optimizer": [StrOptions({"sgd", "adam", "adamw"}), callable],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "class_weight": [StrOptions({"balanced", "balanced_ages"}), dict, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr_schedule": [StepDecay, OneCycle, StrOptions({"constant"}), None],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "early_stopping": ["boolean", Interval(Integral, 1, None, closed="left")],
-        "callbacks": [list, tuple, None],
-        "runtime": [Runtime, None],
-        "on_error": [StrOptions({"raise", "skip"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -321,290 +275,19 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        targets: AgeTargets | None = None,
-    ) -> Self:
-        """Train the network.
-
-        Parameters
-        ----------
-        X : sequence of n_samples images
-            Paths, PIL images or arrays; see `skage.images.check_images`.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the images in the loss.
-        targets : AgeTargets, default=None
-            The ages behind the labels, as `AgeBinner.targets` makes them and
-            BinnedAgeRegressor passes them: for losses in years, distributions to learn,
-            and the validation MAE. The labels are then codes of its bins.
-
-        Returns
-        -------
-        self : VGG16Classifier
-
-        Raises
-        ------
-        ImageError
-            If an image cannot be read and `on_error` is "raise", or none can.
-        ValueError
-            If a parameter or the labels are not valid, or training diverges.
-        """
-        warn_if_forked()
-        images = check_images(X)
-        check_consistent_length(images, y)
-        labels = check_labels(y, sample_weight, self.class_weight, targets)
-        criterion = self._criterion(labels)
-        config = self._training_config(len(labels.rows))
-        self._warn_if_few(len(labels.rows), config)
-        random_state = check_random_state(self.random_state)
-
-        with (
-            fit_lock,
-            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-            _deterministic(),
-            self._open_store() as store,
-        ):
-            _seed(random_state)
-            vgg = VGG(self._architecture(), self.weights)
-            frozen = vgg.frozen()
-            network = self._frozen_network(frozen, self._sides()[0], config.device)
-            pool = shared_pool(network, store) or ActivationPool()
-            features = Features(network, store, pool, self._reading())
-            versions = self._collect(features, images, labels.rows)
-            learned = labels.targets_of(versions[0].positions)
-            config = self._training_config(len(learned))  # unreadable images are left out
-            files = FitFiles(self._get_runtime().checkpoint)
-            nets, held_out = [], []
-            for _ in range(self.n_members):
-                _seed(random_state)
-                n_outputs = len(labels.classes) if criterion.regression is None else 1
-                head = vgg.head(n_outputs, labels.bin_values, config.n_components)
-                is_valid = _held_out(learned.years, self.validation_fraction, random_state)
-                data = self._training_data(features, versions, learned, is_valid, config)
-                file = files.file(head, *data.facts, *criterion.facts, *config.facts)
-                nets.append(train(head, data, criterion, config, checkpoint=file))
-                data.release(nets[-1].module_)
-                held_out.append(versions[0].positions[is_valid])
-            files.remove()
-        self._set_fitted(
-            labels.classes, frozen, nets, held_out, len(versions[0].errors), _preparation(images)
-        )
-        self._make_ready(network)
-        return self
-
-    def _set_fitted(self, classes, frozen, nets, held_out, n_skipped, preparation):
-        self.classes_, self.frozen_, self.nets_ = classes, frozen, nets
-        self.held_out_, self.n_skipped_, self.preparation_ = held_out, n_skipped, preparation
-        self.image_size_, self.resized_ = self._sides()
-        self.history_ = [
-            ({"member": member} if len(nets) > 1 else {})
-            | {k: v for k, v in row.items() if k != "batches"}
-            for member, net in enumerate(nets)
-            for row in net.history
-        ]
-        self._ready: tuple | None = None
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters, including those of default `lr_schedule` and `runtime`.
-
-        Parameters
-        ----------
-        **params : dict
-            By name, nested as ``lr_schedule__step``. Where `lr_schedule` or `runtime`
-            is None, such a parameter sets ``StepDecay()`` or ``Runtime()`` first.
-
-        Returns
-        -------
-        self : VGG16Classifier
-        """
-        for name in ("augment", "test_augment"):
-            value = params.get(name, getattr(self, name))
-            if not isinstance(value, Jitter) and any(k.startswith(f"{name}__") for k in params):
-                raise ValueError(
-                    f"{name}={value!r} has no parameters to set. Pass {name}=Jitter() first."
-                )
-        return super().set_params(**with_defaults(self, params, **self._value_defaults))
-
-    @property
-    def net_(self) -> NeuralNet:
-        """The first network."""
-        return self.nets_[0]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X : sequence of n_samples images
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes), float32
-            NaN where `on_error` is "skip" and the image cannot be read.
-
-        Raises
-        ------
-        ImageError
-            If an image cannot be read and `on_error` is "raise".
-        ValueError
-            If a parameter is not valid.
-
-        Warns
-        -----
-        UserWarning
-            If images are skipped, or were cropped in another way than those of fit.
-        """
-        check_is_fitted(self)
-        self._validate_params()
-        warn_if_forked()
-        images = check_images(X)
-        self._check_preparation(images)
-        network, heads = self._get_ready()
-        errors = []
-        with self._open_store() as store:
-            pool = shared_pool(network, store, make=False)
-            features = Features(network, store, pool, self._reading())
-            size, resized = self.image_size_, self.resized_
-            seen = views(images, size, size / resized, self.test_augment)
-            probabilities = np.zeros((len(images), len(self.classes_)), dtype=np.float32)
-            for view in seen:
-                found, errors = self._probabilities(features, heads, view)
-                probabilities += found
-        if pool is not None:
-            pool.release_pages()
-        if errors:
-            _warn_skipped(errors, len(images), "get NaN, which only skage's scorers leave out")
-        return probabilities / len(seen)
-
-    def _probabilities(self, features, heads, images):
-        """Probabilities of the classes, NaN for what is not read, and what is wrong with it."""
-        probabilities = np.full((len(images), len(self.classes_)), np.nan, dtype=np.float32)
-        errors: list[ImageError] = []
-        device, dtype = features.network.device, features.network.dtype
-        with contextlib.closing(features.stream(images)) as chunks:
-            for chunk in chunks:
-                errors += chunk.errors
-                if not chunk.positions:
-                    continue
-                with (
-                    torch.inference_mode(),
-                    torch.autocast(device.type, dtype, enabled=dtype.itemsize < 4),
-                    _deterministic(),
-                ):
-                    activations = chunk.activations.to(device)
-                    outputs = [head(activations) for head in heads]
-                found = [self.net_.criterion_.probabilities(output) for output in outputs]
-                probabilities[chunk.positions] = torch.stack(found).mean(dim=0).cpu().numpy()
-        return probabilities, errors
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Most probable labels.
-
-        Parameters
-        ----------
-        X : sequence of n_samples images
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            NaN (None among text labels) where an image is skipped.
-        """
-        probabilities = self.predict_proba(X)
-        skipped = np.isnan(probabilities[:, 0])
-        labels = self.classes_[np.where(skipped, 0, probabilities.argmax(axis=1))]
-        if skipped.any():
-            numeric = labels.dtype.kind in "biuf"
-            labels = labels.astype(np.float64 if numeric else object)
-            labels[skipped] = np.nan if numeric else None
-        return labels
-
-    def _check_preparation(self, images):
-        trained_on, given = self.preparation_, _preparation(images)
-        if trained_on is not None and given != trained_on:
-            names = {"": "images as they are", None: "images cropped in several ways"}
-            warnings.warn(
-                f"These images are not cropped as the training images were, so ages may be wrong. "
-                f"Fit: {names.get(trained_on, trained_on)}. Now: {names.get(given, given)}. Crop "
-                "them in the same way.",
-                stacklevel=4,
-            )
-
-    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Accuracy on the images that are not skipped.
-
-        Parameters
-        ----------
-        X : sequence of n_samples images
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        score : float
-            From 0 to 1; higher is better.
-
-        Raises
-        ------
-        ValueError
-            If all images are skipped.
-        """
-        probabilities = self.predict_proba(X)
-        y, _, sample_weight = predicted_only(y, probabilities.max(axis=1), sample_weight)
-        labels = self.classes_[probabilities[~np.isnan(probabilities[:, 0])].argmax(axis=1)]
-        return accuracy_score(y, labels, sample_weight=sample_weight)
-
-    def _criterion(self, labels):
-        in_years = labels.bin_values is not None
-        loss = check_loss(auto.loss(in_years) if self.loss is None else self.loss)
-        if not in_years and needs_years(loss):
-            raise ValueError(
-                f"loss={self.loss!r} needs ages in years. Put the classifier into "
-                "BinnedAgeRegressor, or pass targets to fit."
-            )
-        criterion = Criterion(loss, labels.bin_values)
-        if criterion.regression is not None and labels.targets.distribution is not None:
-            raise ValueError(
-                f"loss={self.loss!r} regresses the age itself and does not learn distributions. "
-                "Leave out age_std, and give the binner encoding='hard'."
-            )
-        return criterion
+    def _make_network(self):
+        return VGG(self._architecture(), self.weights)
 
     def _training_config(self, n_images):
-        """Resolve the parameters for this number of images, and refuse what cannot work."""
-        self._check_together(n_images)
-        runtime = self._get_runtime()
-        device = resolve_device(runtime.device)
-        schedule = StepDecay() if self.lr_schedule is None else self.lr_schedule
-        n_trained = n_images - _n_held_out(n_images, self.validation_fraction)
+        self._check_ratios()
+        n_trained = n_images - n_held_out(n_images, self.validation_fraction)
         n_components = self._check_components(n_trained)
-        lr, batch_size = self.lr, self.batch_size
-        if isinstance(lr, str):
-            lr = auto.learning_rate(self.optimizer, compressed=n_components is not None)
-        if isinstance(batch_size, str):
-            batch_size = auto.batch_size(n_trained)
-        return TrainingConfig(
-            n_components=n_components,
-            optimizer=self.optimizer,
-            lr=lr,
-            lr_ratio=self.lr_ratio,
-            weight_decay=self.weight_decay,
-            batch_size=batch_size,
-            max_epochs=self.max_epochs,
-            schedule=None if isinstance(schedule, str) else schedule,
-            early_stopping=self.early_stopping,
-            precision=resolve_precision(runtime.precision, device),
-            device=device,
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-        )
+        lr = auto.learning_rate(self.optimizer, compressed=n_components is not None)
+        return training_config(self, n_images, n_components, lr, self.lr_ratio)
+
+    def _is_automatic(self, config):
+        compresses = self.n_components == "auto" and config.n_components is not None
+        return compresses or super()._is_automatic(config)
 
     def _check_components(self, n_trained):
         """Number of components for this number of training images, or None."""
@@ -636,33 +319,7 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
             )
         return n_components
 
-    def _warn_if_few(self, n_images, config):
-        compresses = self.n_components == "auto" and config.n_components is not None
-        if n_images < auto.FEWEST and (compresses or "auto" in (self.batch_size, self.lr)):
-            warnings.warn(
-                f"There are only {n_images} images to train on. The defaults were measured on 200 "
-                "and more, and errors are large with so few. Train on more images, or choose "
-                "n_components, batch_size and lr yourself.",
-                stacklevel=4,
-            )
-
-    def _check_together(self, n_images):
-        if self.early_stopping and (not self.validation_fraction or n_images < 2):
-            raise ValueError(
-                "early_stopping needs validation images. Pass a validation_fraction above 0, and "
-                "at least 2 images."
-            )
-        checkpoint = self._get_runtime().checkpoint
-        if checkpoint is not None and self.callbacks:
-            raise ValueError(
-                "A checkpoint does not keep the state of callbacks. Leave out callbacks, or pass "
-                "checkpoint=None."
-            )
-        if checkpoint is not None and not isinstance(self.random_state, Integral):
-            raise ValueError(
-                f"checkpoint={checkpoint!r} needs an int as random_state, not "
-                f"{self.random_state!r}: a fit that resumes must begin as the one that was killed."
-            )
+    def _check_ratios(self):
         ratios = self.lr_ratio.items() if isinstance(self.lr_ratio, dict) else ()
         for block, ratio in ratios:
             good = isinstance(ratio, int | float | np.number) and 0 <= ratio < np.inf
@@ -695,137 +352,11 @@ class VGG16Classifier(LearnsAges, ClassifierMixin, BaseEstimator):
             )
         return sides
 
-    def _collect(self, features, images, rows):
-        """Activations of the readable ones of some images, and of their copies."""
-        size, resized = self._sides()
-        plain = views(images, size, size / resized, None)[0]
-        found = features.collect(plain, rows)
-        if found.errors and not len(found.positions):
-            first = found.errors[0].message
-            raise ImageError(f"None of the {len(rows)} images can be read. {first}")
-        if found.errors:
-            _warn_skipped(found.errors, len(rows), "are left out of fit", stacklevel=4)
-        if self.augment is None:
-            return [found]
-        readable = [images[position] for position in found.positions]
-        copies = self.augment.copies(readable, size, size / resized)
-        return [found, *(features.collect(copy, check=False) for copy in copies)]
-
-    def _training_data(self, features, versions, targets, is_valid, config):
-        activations, rows, projection = training_rows(
-            versions, features.pool, ~is_valid, config.n_components, config.device, features.store
-        )
-        if projection is not None:  # training reads what was compressed
-            for version in versions:
-                release_pages(version.array)
-        keys = [b"".join(version.keys) for version in versions]
-        return TrainingData(activations, rows, targets, is_valid, keys, projection)
-
     def _check_layers(self):
-        sizes = self.hidden_layer_sizes
-        if sizes is None:
-            return None
-        sizes = tuple(sizes)
-        if not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0."
-            )
+        sizes = check_layers(self.hidden_layer_sizes)
         if sizes and self.trainable == "output" and self.weights is None:
             raise ValueError(
                 f"trainable='output' would leave the fresh hidden_layer_sizes={sizes} untrained. "
                 "Pass trainable='classifier', or hidden_layer_sizes=() or None."
             )
         return sizes
-
-    def _get_runtime(self):
-        runtime = Runtime() if self.runtime is None else self.runtime
-        runtime._validate_params()
-        return runtime
-
-    def _open_store(self):
-        # Random layers that no seed fixes are met once: their activations are not kept.
-        kept = self.weights is not None or isinstance(self.random_state, Integral)
-        return open_store(self._get_runtime().feature_cache if kept else None)
-
-    def _reading(self):
-        return Reading(self.on_error, self._get_runtime().n_jobs, progress=self.verbose > 0)
-
-    def _get_ready(self):
-        """The fitted network on its device; made on first use, left out of pickles."""
-        if self._ready is not None and self._ready[0] == self._ready_for():
-            return self._ready[1]
-        name = self._get_runtime().device
-        try:
-            device = resolve_device(name)
-        except ValueError as error:  # trained elsewhere
-            warnings.warn(f"{error} Predicting on the CPU.", stacklevel=3)
-            device = torch.device("cpu")
-        return self._make_ready(self._frozen_network(self.frozen_, self.image_size_, device))
-
-    def _frozen_network(self, frozen, image_size, device):
-        precision = self._get_runtime().precision
-        dtype = resolve_precision(precision, device)
-        return FrozenNetwork(frozen, image_size, dtype, device, exact=precision == "float32")
-
-    def _make_ready(self, network):
-        device = network.device
-        heads = [net.module_.eval() for net in self.nets_]
-        if device.type != "cpu":
-            heads = copy.deepcopy(heads)
-        ready = network, [head.to(device) for head in heads]
-        self._ready = (self._ready_for(), ready)
-        return ready
-
-    def _ready_for(self):
-        runtime = self._get_runtime()
-        return runtime.device, runtime.precision, len(self.nets_)
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        return state | {"_ready": None} if "_ready" in state else state
-
-    def __sklearn_tags__(self):
-        return image_tags(super().__sklearn_tags__())
-
-
-def _preparation(images):
-    """How all of some images were made, or None where it differs."""
-    kinds = {getattr(image, "preparation", "") for image in images}
-    return kinds.pop() if len(kinds) == 1 else None
-
-
-def _deterministic():
-    """cuDNN's algorithms that give the same bits each time."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-
-
-def _seed(random_state):
-    torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
-
-
-def _n_held_out(n_samples, fraction):
-    """Size of a validation split: at least one image if any, never all."""
-    return min(max(round(fraction * n_samples), fraction > 0), n_samples - 1)
-
-
-def _held_out(ages, fraction, random_state):
-    """Mask of a validation split, of every age alike."""
-    n_samples = len(ages)
-    n_held_out = _n_held_out(n_samples, fraction)
-    mask = np.zeros(n_samples, dtype=bool)
-    if n_held_out:
-        shuffled = random_state.permutation(n_samples)
-        by_age = shuffled[np.argsort(ages[shuffled], kind="stable")]
-        every = n_samples / n_held_out
-        at = (np.arange(n_held_out) + random_state.uniform()) * every
-        mask[by_age[at.astype(int)]] = True
-    return mask
-
-
-def _warn_skipped(errors, n_images, fate, stacklevel=3):
-    what, shown = summarise(errors, 3)
-    warnings.warn(
-        f"{len(errors)} of {n_images} images {what} and {fate}: {' '.join(shown)}"
-        f"{' ...' if len(errors) > 3 else ''}",
-        stacklevel=stacklevel,
-    )

@@ -25,7 +25,7 @@ from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, VGG16Classifier
 from skage._activations.frozen import FrozenNetwork
 from skage._images.reading import ImageError
 from skage._training import auto
-from skage.classifier import _held_out
+from skage._training.resolve import validation_mask
 from skage.schedules import OneCycle, StepDecay
 
 from .conftest import tiny_classifier, tiny_model
@@ -90,16 +90,16 @@ def held_out_of(faces, fraction):
     """Which images random_state=0 holds out."""
     random = np.random.RandomState(0)
     random.randint(np.iinfo(np.int32).max)
-    return np.flatnonzero(_held_out(faces.target, fraction, random))
+    return np.flatnonzero(validation_mask(faces.target, fraction, random))
 
 
 def test_the_validation_split_has_every_age_alike():
     ages = np.repeat([1, 5, 30, 80], [400, 200, 100, 10])
-    held_out = _held_out(ages, 0.1, np.random.RandomState(0))
+    held_out = validation_mask(ages, 0.1, np.random.RandomState(0))
     assert [held_out[ages == age].sum() for age in (1, 5, 30, 80)] == [40, 20, 10, 1]
-    assert (held_out != _held_out(ages, 0.1, np.random.RandomState(1))).any()
-    assert _held_out(ages[:3], 0.01, np.random.RandomState(0)).sum() == 1
-    assert not _held_out(ages, 0.0, np.random.RandomState(0)).any()
+    assert (held_out != validation_mask(ages, 0.1, np.random.RandomState(1))).any()
+    assert validation_mask(ages[:3], 0.01, np.random.RandomState(0)).sum() == 1
+    assert not validation_mask(ages, 0.0, np.random.RandomState(0)).any()
 
 
 def test_an_ensemble_averages_its_networks(faces):

@@ -21,6 +21,7 @@ LAYERS = [
     ["images", "augment", "faces", "losses", "metrics", "splits", "_networks"],
     ["_activations", "datasets", "displays"],
     ["_training"],
+    ["_classifier"],
     ["classifier"],
     ["regressor"],
     ["_models", "presets"],

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._keys import activations_key, frozen_key
 from .._memory import layouts
-from .._networks.vgg import VGGLayers, digest
+from .._networks.layers import Layers
 
 
 @dataclass
@@ -20,7 +19,7 @@ class FrozenNetwork:
 
     Parameters
     ----------
-    layers : VGGLayers or None
+    layers : Layers or None
         None if all layers are trained; the activations are then the pixels.
     image_size : int
         Side in pixels to which images are resized.
@@ -31,23 +30,19 @@ class FrozenNetwork:
         Whether to keep activations in float32 rather than float16.
     """
 
-    layers: VGGLayers | None
+    layers: Layers | None
     image_size: int
     dtype: torch.dtype
     device: torch.device
     exact: bool = False
 
     def __post_init__(self) -> None:
-        network = b"" if self.layers is None else digest(self.layers)
+        network = b""
+        if self.layers is not None:
+            network, self.dtype = self.layers.digest(), self.layers.computes_in(self.dtype)
+            self.layers = self.layers.placed(self.device, self.dtype)
         arithmetic = str(self.dtype), self.device.type, self.exact
         self.digest = frozen_key(network, self.image_size, *arithmetic)
-        if self.layers is not None:
-            mean, std = self.layers.mean, self.layers.std
-            if self.device.type != "cpu" or self.dtype != torch.float32:
-                self.layers = copy.deepcopy(self.layers)  # the caller's stays float32, on the CPU
-            self.layers.to(self.device, self.dtype).to(memory_format=torch.channels_last)
-            # Pixels are normalised in float32 whatever the type of the forward pass.
-            self.layers.mean, self.layers.std = mean.to(self.device), std.to(self.device)
 
     def key(self, image_digest: bytes) -> bytes:
         """Return the key of an image's activations."""
@@ -82,9 +77,5 @@ class FrozenNetwork:
     @property
     def label(self) -> str:
         """Description of the activations for ``python -m skage cache info``."""
-        modules = [] if self.layers is None else list(self.layers.modules())
-        kinds = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
-        counts = [(sum(isinstance(m, kind) for m in modules), name) for name, kind in kinds]
-        layers = [f"{count} {name}" for count, name in counts if count]
-        arithmetic = str(self.dtype).removeprefix("torch.")
-        return ", ".join((f"{self.image_size} px", *(layers or ["pixels"]), arithmetic))
+        label = "pixels" if self.layers is None else self.layers.label
+        return f"{self.image_size} px, {label}, {str(self.dtype).removeprefix('torch.')}"

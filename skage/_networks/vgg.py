@@ -7,14 +7,14 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from .._keys import network_key
+from .layers import Layers
 from .weights import IMAGENET_MEAN, IMAGENET_STD, Weights, load_weights
 from .winograd import Conv2d
 
@@ -30,7 +30,7 @@ _N_CHANNELS = 512  # of the last feature map, in all VGG networks
 _VGG_SIZES = (4096, 4096)  # widths of VGG's own hidden layers
 
 
-class VGGLayers(nn.Module):
+class VGGLayers(Layers):
     """Consecutive layers of a VGG network, with torchvision's names for their weights.
 
     The input is uint8 images (n, s, s, 3) for the first layers of a network, otherwise
@@ -39,10 +39,6 @@ class VGGLayers(nn.Module):
 
     mean: Tensor
     std: Tensor
-    #: The block, one of BLOCKS, of each layer with weights, by the layer's name.
-    blocks: Mapping[str, str] = {}
-    #: Names of the layers with pretrained weights, except the output layer.
-    pretrained: Sequence[str] = ()
 
     def __init__(
         self,
@@ -76,6 +72,22 @@ class VGGLayers(nn.Module):
         if x.ndim == 4:
             return x.permute(0, 2, 3, 1)[:n_rows]
         return self.classifier(self._padded(x, _ROW_MULTIPLE))[:n_rows]
+
+    def placed(self, device: torch.device, dtype: torch.dtype) -> Self:
+        layers = self
+        if device.type != "cpu" or dtype != torch.float32:
+            layers = copy.deepcopy(self)
+        layers.to(device, dtype).to(memory_format=torch.channels_last)
+        # Pixels are normalised in float32 whatever the type of the forward pass.
+        layers.mean, layers.std = self.mean.to(device), self.std.to(device)
+        return layers
+
+    @property
+    def label(self) -> str:
+        """The numbers of convolutions and dense layers."""
+        kinds = (("convolutions", nn.Conv2d), ("dense layers", nn.Linear))
+        counts = [(sum(isinstance(m, kind) for m in self.modules()), name) for name, kind in kinds]
+        return ", ".join(f"{count} {name}" for count, name in counts if count)
 
     def _padded(self, x: Tensor, multiple: int) -> Tensor:
         """In evaluation, pad with rows of zeros to a multiple; see _ROW_MULTIPLE."""
@@ -275,14 +287,6 @@ class VGG:
                 trained = isinstance(getattr(layer, name), nn.Parameter)
                 setattr(layer, name, nn.Parameter(value) if trained else value)
         return module
-
-
-def digest(layers: VGGLayers) -> bytes:
-    """Return a digest of layers and their weights."""
-    tensors = (*layers.named_buffers(), *layers.named_parameters())
-    return network_key(
-        repr(layers), ((name, t.detach().float().cpu().numpy()) for name, t in tensors)
-    )
 
 
 def _convolutions(backbone: str) -> nn.Sequential:

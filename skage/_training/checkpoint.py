@@ -17,7 +17,7 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from .._files.paths import replacing, resolve_path
 from .._keys import training_name
-from .._networks.vgg import VGGLayers, digest
+from .._networks.layers import Layers
 
 _N_CHECKSUM = 32  # bytes; the file begins with the SHA-256 of the rest
 _MIN_INTERVAL = 60.0  # seconds between two writes
@@ -36,7 +36,7 @@ class FitFiles:
         self.folder = None if folder is None else Path(resolve_path(folder, "checkpoint"))
         self.files: list[Path] = []
 
-    def file(self, head: VGGLayers, *facts: Any) -> Path | None:
+    def file(self, head: Layers, *facts: Any) -> Path | None:
         """Return the file of a training that starts from `head`, identified by these facts."""
         if self.folder is None:
             return None
@@ -46,7 +46,7 @@ class FitFiles:
             raise ValueError(
                 f"checkpoint={os.fspath(self.folder)!r} is a file. Pass the path of a folder."
             ) from None
-        name = training_name(digest(head), torch.get_rng_state().numpy(), *facts)
+        name = training_name(head.digest(), torch.get_rng_state().numpy(), *facts)
         self.files.append(self.folder / f"{name}.training")
         return self.files[-1]
 

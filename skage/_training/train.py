@@ -22,7 +22,7 @@ from skorch.utils import noop
 from .._activations.pool import release_pages
 from .._activations.projection import Projection
 from .._hardware import one_thread
-from .._networks.vgg import VGGLayers
+from .._networks.layers import Layers
 from ..schedules import OneCycle, StepDecay
 from .callbacks import AgeError, EpochBar, RaiseOnDivergence, Schedule, divergence_error
 from .checkpoint import Checkpoint
@@ -91,7 +91,7 @@ class TrainingData:
         """Everything that identifies the data; part of a checkpoint's name."""
         return (*self.keys, *vars(self.targets).values(), self.is_valid)
 
-    def release(self, module: VGGLayers) -> None:
+    def release(self, module: Layers) -> None:
         """Merge the projection into the trained head, and release memory."""
         if self.projection is not None:
             self.projection.merge_into(module.classifier)
@@ -100,7 +100,7 @@ class TrainingData:
 
 
 def train(
-    head: VGGLayers,
+    head: Layers,
     data: TrainingData,
     criterion: Criterion,
     config: TrainingConfig,
@@ -188,7 +188,7 @@ def _ctrl_c_raises() -> Iterator[None]:
 
 
 def _param_groups(
-    head: VGGLayers, lr: float, ratio: float | Mapping[str, float]
+    head: Layers, lr: float, ratio: float | Mapping[str, float]
 ) -> list[tuple[str, dict[str, float]]]:
     """Return skorch's parameter groups, for layers whose learning rate is not `lr`."""
     if isinstance(ratio, Mapping):
