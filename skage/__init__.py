@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from ._models.skagefile import load
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
+    from .embedding import EmbeddingClassifier
     from .faces import FaceCropper
+    from .preprocessing import Preprocessing
     from .regressor import BinnedAgeRegressor
     from .runtime import Runtime
 
@@ -32,7 +34,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AgeBinner",
     "BinnedAgeRegressor",
+    "EmbeddingClassifier",
     "FaceCropper",
+    "Preprocessing",
     "Runtime",
     "VGG16Classifier",
     "augment",
@@ -57,7 +61,9 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 _HOME = {
     "AgeBinner": "binning",
     "BinnedAgeRegressor": "regressor",
+    "EmbeddingClassifier": "embedding",
     "FaceCropper": "faces",
+    "Preprocessing": "preprocessing",
     "Runtime": "runtime",
     "VGG16Classifier": "classifier",
     "clear_memory": "_memory",

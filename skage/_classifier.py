@@ -325,6 +325,10 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         """Resolve the parameters for this number of images, and refuse what cannot work."""
         raise NotImplementedError
 
+    def _is_repeatable(self):
+        """Whether another fit can have the same frozen layers, so that activations are kept."""
+        return True
+
     def _is_automatic(self, config):
         """Whether the training follows the number of images by a rule."""
         return "auto" in (self.batch_size, self.lr)
@@ -364,8 +368,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         return runtime
 
     def _open_store(self):
-        # Random layers that no seed fixes are met once: their activations are not kept.
-        kept = self.weights is not None or isinstance(self.random_state, Integral)
+        kept = self._is_repeatable()
         return open_store(self._get_runtime().feature_cache if kept else None)
 
     def _reading(self):

@@ -117,6 +117,9 @@ pools: Memory[Any, Any] = Memory(2)
 projections: Memory[bytes, Any] = Memory(8)
 #: Open stores by folder.
 stores: Memory[str, Any] = Memory(8, close=lambda store: store.close())
+#: Sessions of onnxruntime by content of the network, device and number of threads. A forked
+#: process must not close its parent's: their threads do not exist there.
+sessions: Memory[Any, Any] = Memory(4, close=lambda session: None)
 #: Causes of warnings that were issued already.
 warned: Memory[str, bool] = Memory(1000)
 #: OpenCV's detectors, which each thread needs for itself.

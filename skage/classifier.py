@@ -285,6 +285,9 @@ class VGG16Classifier(ImageClassifier):
         lr = auto.learning_rate(self.optimizer, compressed=n_components is not None)
         return training_config(self, n_images, n_components, lr, self.lr_ratio)
 
+    def _is_repeatable(self):
+        return self.weights is not None or isinstance(self.random_state, Integral)
+
     def _is_automatic(self, config):
         compresses = self.n_components == "auto" and config.n_components is not None
         return compresses or super()._is_automatic(config)
@@ -353,6 +356,8 @@ class VGG16Classifier(ImageClassifier):
         return sides
 
     def _check_layers(self):
+        if self.hidden_layer_sizes is None:
+            return None
         sizes = check_layers(self.hidden_layer_sizes)
         if sizes and self.trainable == "output" and self.weights is None:
             raise ValueError(

@@ -15,14 +15,14 @@ PUBLIC = [name for name in skage.__all__ if (ROOT / "skage" / name).with_suffix(
 #: A module imports from its own line, and from the lines before, as it is imported.
 LAYERS = [
     ["_sklearn"],
-    ["_memory", "_keys", "runtime", "_checks", "_partition", "_targets", "_nested", "schedules"],
+    ["_memory", "_keys", "runtime", "_checks", "_partition", "_targets", "_nested", "schedules", "preprocessing"],
     ["_hardware", "_files"],
     ["_images", "binning"],
     ["images", "augment", "faces", "losses", "metrics", "splits", "_networks"],
     ["_activations", "datasets", "displays"],
     ["_training"],
     ["_classifier"],
-    ["classifier"],
+    ["classifier", "embedding"],
     ["regressor"],
     ["_models", "presets"],
     ["_app"],
@@ -96,7 +96,9 @@ def test_public_modules_say_what_is_public():
     homes = {
         "binning",
         "classifier",
+        "embedding",
         "faces",
+        "preprocessing",
         "regressor",
         "runtime",
     }  # of names that skage has itself

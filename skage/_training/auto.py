@@ -20,11 +20,20 @@ def batch_size(n_images: int) -> int:
     return 32 if n_images < 500 else 64 if n_images < 1500 else 128
 
 
+def embedding_lr(optimizer: Any) -> float:
+    """Learning rate of an optimizer, for dense layers on standardised features."""
+    return 0.01 if _is_sgd(optimizer) else 1e-3
+
+
 def learning_rate(optimizer: Any, compressed: bool) -> float:
     """Learning rate of an optimizer, for dense layers on compressed activations or any others."""
-    if getattr(optimizer, "func", optimizer) not in ("sgd", SGD):  # func: of a partial
+    if not _is_sgd(optimizer):
         return 5e-4
     return 0.01 if compressed else 1e-3
+
+
+def _is_sgd(optimizer: Any) -> bool:
+    return getattr(optimizer, "func", optimizer) in ("sgd", SGD)  # func: of a partial
 
 
 def loss(in_years: bool) -> str | dict[str, float]:

@@ -107,16 +107,14 @@ def _check_together(classifier: Any, runtime: Runtime, n_images: int) -> None:
         )
 
 
-def check_layers(hidden_layer_sizes: Any) -> tuple[int, ...] | None:
-    """Return the widths of fresh dense layers as a tuple, or None.
+def check_layers(hidden_layer_sizes: Any) -> tuple[int, ...]:
+    """Return the widths of fresh dense layers as a tuple.
 
     Raises
     ------
     ValueError
         If a width is not a whole number above 0.
     """
-    if hidden_layer_sizes is None:
-        return None
     sizes = tuple(hidden_layer_sizes)
     if not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
         raise ValueError(

@@ -1,0 +1,296 @@
+"""Networks of others, ONNX files or torch modules, as frozen layers under a fresh head."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from .._keys import file_key, network_key
+from ..preprocessing import Preprocessing
+from .layers import Layers
+from .onnx import OnnxSession, read_onnx
+
+#: What a transform does with the outputs of a network.
+TRANSFORMS = ("sqrt", "unit", "log")
+# Matrix kernels round differently for different numbers of rows; see VGGLayers.
+_ROW_MULTIPLE = 32
+_NORMALISE = ("mean", "std")
+
+
+class FrozenEmbedding(Layers):
+    """A whole network of others, from uint8 RGB images (n, s, s, 3) to features (n, d).
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+        With its size.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessing: Preprocessing):
+        super().__init__()
+        self.is_bgr = preprocessing.channels == "bgr"
+        self.size = preprocessing.size
+        for name, values in zip(_NORMALISE, preprocessing._numbers(), strict=True):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.flip(-1) if self.is_bgr else pixels
+        x = (x.float() - self.mean) / self.std
+        features = self.features(x).flatten(1)
+        if not features.isfinite().all():
+            raise ValueError(
+                "The network's output is not finite (NaN or infinite). Check that preprocessing "
+                "(size, channels, mean, std) is what the network was trained with."
+            )
+        return features
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the network's output for normalised images (n, s, s, 3)."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, is_bgr={self.is_bgr}"
+
+
+class OnnxEmbedding(FrozenEmbedding):
+    """An ONNX file, computed by onnxruntime in float32.
+
+    The file's content is a buffer, so that pickles and model files hold the network.
+
+    Parameters
+    ----------
+    content : bytes
+    output : str
+        Name of the output.
+    preprocessing : Preprocessing
+    """
+
+    content: Tensor
+
+    def __init__(self, content: bytes, output: str, preprocessing: Preprocessing):
+        super().__init__(preprocessing)
+        self.output, self.key = output, file_key(content)
+        self.register_buffer("content", torch.frombuffer(bytearray(content), dtype=torch.uint8))
+
+    def features(self, x: Tensor) -> Tensor:
+        session = OnnxSession.of(self.key, lambda: self.content.cpu().numpy().tobytes(), x.device)
+        return torch.from_numpy(session(x.cpu().numpy(), self.output)).to(x.device)
+
+    def computes_in(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def label(self) -> str:
+        return f"ONNX network, output {self.output}"
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, output={self.output!r}, content={self.key.hex()}"
+
+    def digest(self) -> bytes:
+        return network_key(repr(self), [(n, getattr(self, n).cpu().numpy()) for n in _NORMALISE])
+
+
+class TorchEmbedding(FrozenEmbedding):
+    """A torch module that takes normalised images (n, 3, s, s).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    output : str, int or None
+        Key or position, if the module returns several tensors.
+    preprocessing : Preprocessing
+    """
+
+    def __init__(self, module: nn.Module, output: str | int | None, preprocessing: Preprocessing):
+        super().__init__(preprocessing)
+        self.module = copy.deepcopy(module).cpu().float()
+        self.output = output
+        self.dtype = torch.float32
+        self.requires_grad_(False).eval()
+
+    def features(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            found = self.module(x.permute(0, 3, 1, 2))
+        return self._pick(found).float()
+
+    def _pick(self, found: Any) -> Tensor:
+        if isinstance(found, Tensor) and self.output is None:
+            return found
+        is_mapping = hasattr(found, "keys")
+        names = list(found) if is_mapping else list(range(len(found)))
+        if isinstance(found, Tensor) or self.output not in names:
+            what = "one tensor" if isinstance(found, Tensor) else f"the outputs {names}"
+            raise ValueError(
+                f"output={self.output!r} is not an output of {type(self.module).__name__}, which "
+                f"returns {what}. Pass output={None if isinstance(found, Tensor) else names[0]!r}."
+            )
+        picked: Any = found[self.output]
+        return picked
+
+    def placed(self, device: torch.device, dtype: torch.dtype) -> Self:
+        layers = copy.copy(self) if device.type == "cpu" else copy.deepcopy(self)
+        layers.dtype = dtype
+        return layers.to(device)
+
+    @property
+    def label(self) -> str:
+        return type(self.module).__name__
+
+    def extra_repr(self) -> str:
+        kind = type(self.module)
+        return f"{super().extra_repr()}, {kind.__module__}.{kind.__qualname__}, {self.output!r}"
+
+
+class EmbeddingHead(Layers):
+    """Dense layers on transformed and standardised features.
+
+    Parameters
+    ----------
+    n_features : int
+    n_outputs : int
+    hidden_layer_sizes : tuple of int
+    dropout : float
+    transform : {"sqrt", "unit", "log"} or None
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        hidden_layer_sizes: Sequence[int],
+        dropout: float,
+        transform: str | None,
+    ):
+        super().__init__()
+        self.transform = transform
+        self.register_buffer("center", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+        layers: list[nn.Module] = []
+        width = n_features
+        for size in hidden_layer_sizes:
+            layers += [nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+            width = size
+        output = nn.Linear(width, n_outputs)
+        self.classifier = nn.Sequential(*(layers or [nn.Dropout(dropout)]), output).float()
+        for layer in self.classifier:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        nn.init.normal_(output.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n_rows = len(x)
+        x = (self.transformed(x) - self.center) / self.scale
+        extra = 0 if self.training else -n_rows % _ROW_MULTIPLE
+        return self.classifier(nn.functional.pad(x, (0, 0, 0, extra)))[:n_rows]
+
+    def transformed(self, x: Tensor) -> Tensor:
+        """Return the transformed features, float32."""
+        x = x.float()
+        if self.transform == "sqrt":
+            return x.sign() * x.abs().sqrt()
+        if self.transform == "unit":
+            return nn.functional.normalize(x, dim=1)
+        if self.transform == "log":
+            return x.clamp_min(1e-7).log()
+        return x
+
+    def standardise(self, features: Tensor) -> None:
+        """Set mean and standard deviation to those of training images' features (n, d)."""
+        x = self.transformed(features)
+        spread = x.std(dim=0, correction=0)
+        self.center.copy_(x.mean(dim=0))
+        self.scale.copy_(torch.where(spread > 0, spread, 1.0))
+
+    def extra_repr(self) -> str:
+        return f"transform={self.transform!r}"
+
+
+@dataclass
+class Embedding:
+    """A network of others in two pieces, as `VGG` is: the whole of it frozen, and a head.
+
+    Parameters
+    ----------
+    layers : FrozenEmbedding
+    hidden_layer_sizes : tuple of int
+    dropout : float
+    transform : {"sqrt", "unit", "log"} or None
+    """
+
+    layers: FrozenEmbedding
+    hidden_layer_sizes: tuple[int, ...]
+    dropout: float
+    transform: str | None
+
+    def frozen(self) -> FrozenEmbedding:
+        """Return the network."""
+        return self.layers
+
+    def head(
+        self, n_outputs: int, bin_values: Any = None, n_components: int | None = None
+    ) -> EmbeddingHead:
+        """Return a fresh head. The other parameters are those of `VGG.head`, and not used."""
+        return EmbeddingHead(
+            self.n_features, n_outputs, self.hidden_layer_sizes, self.dropout, self.transform
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of an image; finding it tries the network on a gray image."""
+        size = self.layers.size
+        with torch.inference_mode():
+            return self.layers(torch.full((1, size, size, 3), 127, dtype=torch.uint8)).shape[1]
+
+
+def make_layers(
+    network: str | os.PathLike | nn.Module,
+    preprocessing: Preprocessing | None,
+    output: str | int | None,
+) -> FrozenEmbedding:
+    """Return the frozen layers of an ONNX file or a torch module.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot be used, or does not say how images are fed to it.
+    ImportError
+        If onnxruntime is not installed.
+    """
+    if isinstance(network, nn.Module):
+        return TorchEmbedding(network, output, _torch_preprocessing(network, preprocessing))
+    content, found = read_onnx(network)
+    name, preprocessing = found.resolve(output, preprocessing)
+    return OnnxEmbedding(content, name, preprocessing)
+
+
+def _torch_preprocessing(module: nn.Module, given: Preprocessing | None) -> Preprocessing:
+    """What was given, completed by timm's record of a pretrained network."""
+    stated: Any = getattr(module, "pretrained_cfg", None) or {}
+    size = stated["input_size"][-1] if "input_size" in stated else None
+    if given is None and not {"mean", "std"} <= set(stated):
+        raise ValueError(
+            f"{type(module).__name__} does not say how its pixels are normalised. Pass "
+            "preprocessing=Preprocessing(size=..., mean=..., std=...); see its examples."
+        )
+    if given is None:
+        mean, std = (tuple(255 * v for v in stated[name]) for name in ("mean", "std"))
+        given = Preprocessing(mean=mean, std=std)
+    if given.size is None and size is None:
+        raise ValueError(
+            f"{type(module).__name__} does not say the size of its images. Pass "
+            "preprocessing=Preprocessing(size=...), in pixels."
+        )
+    return given if given.size is not None else copy.copy(given).set_params(size=size)
