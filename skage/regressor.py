@@ -355,7 +355,8 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the classifier is not a VGG16Classifier; use joblib.dump instead.
+            If the classifier is not one of skage, or its network is a torch module; use
+            joblib.dump instead.
         """
         check_is_fitted(self)
         from ._models.skagefile import save  # torch is slow to import

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from .paths import replacing, resolve_path
 
-_FORMAT = "skage model, format 2"
+_FORMAT = "skage model, format 3"
 _BLANK = "0" * 64  # stands for the checksum while it is computed
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 _BLOCK = 2**20

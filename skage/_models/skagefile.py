@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from .._classifier import ImageClassifier
 from .._files.container import read_container, write_container
+from .._networks.embedding import Embedding, OnnxEmbedding
+from .._networks.layers import Layers
 from .._networks.vgg import VGG, VGGLayers
 from .._training.criterion import Criterion
 from .._training.net import restore_net
 from ..augment import Jitter
 from ..binning import AgeBinner
 from ..classifier import VGG16Classifier
+from ..embedding import EmbeddingClassifier
 from ..losses import check_loss
+from ..preprocessing import Preprocessing
 from ..regressor import BinnedAgeRegressor
 from ..runtime import Runtime
 from ..schedules import OneCycle, StepDecay
 
 #: Classes whose instances may be values of parameters, by their names in a model file.
-_VALUES = {kind.__name__: kind for kind in (Jitter, OneCycle, StepDecay)}
+_VALUES = {kind.__name__: kind for kind in (Jitter, OneCycle, Preprocessing, StepDecay)}
+#: Classifiers that a file may hold, by name.
+_CLASSIFIERS = {kind.__name__: kind for kind in (EmbeddingClassifier, VGG16Classifier)}
 # These belong to the machine or the training run rather than to the model. Only the
 # precision of a Runtime is stored, because it affects the last digits of predictions.
 _NOT_STORED = ("callbacks", "runtime", "verbose")
@@ -34,16 +42,22 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
     Raises
     ------
     TypeError
-        If the classifier is not a VGG16Classifier, or a parameter is not a plain value.
+        If the classifier is another than skage's, its network is a torch module, or a
+        parameter is not a plain value.
     OSError
         If the file cannot be written; an existing file is not changed.
     """
     classifier = model.classifier_
-    if type(classifier) is not VGG16Classifier or type(model.binner_) is not AgeBinner:
+    kind = type(classifier).__name__
+    if _CLASSIFIERS.get(kind) is not type(classifier) or type(model.binner_) is not AgeBinner:
         raise TypeError(
-            f"Cannot save a model of {type(classifier).__name__} and "
-            f"{type(model.binner_).__name__}: a .skage file needs a VGG16Classifier and an "
-            "AgeBinner. Use joblib.dump instead."
+            f"Cannot save a model of {kind} and {type(model.binner_).__name__}: a .skage file "
+            f"needs an AgeBinner and a {' or '.join(_CLASSIFIERS)}. Use joblib.dump instead."
+        )
+    if kind == "EmbeddingClassifier" and not isinstance(classifier.frozen_, OnnxEmbedding):
+        raise TypeError(
+            "Cannot save a torch module in a .skage file, as it is code. Export it with "
+            "torch.onnx.export and fit on the .onnx file, or use joblib.dump."
         )
     for estimator in (model, classifier, model.binner_):
         estimator._validate_params()
@@ -65,6 +79,7 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         "bin_values": binner.bin_values_.tolist(),
         "bin_support": binner.bin_support_.tolist(),
         "age_range": list(binner.age_range_),
+        "kind": kind,
         "classifier": {k: _plain(v) for k, v in parameters.items() if k not in _NOT_STORED},
         "classes": classifier.classes_.tolist(),
         "history": [{k: _plain(v) for k, v in row.items()} for row in classifier.history_],
@@ -80,6 +95,8 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         f"head.{member}" if is_ensemble else "head": net.module_
         for member, net in enumerate(classifier.nets_)
     }
+    if kind == "EmbeddingClassifier":
+        header |= {"output": classifier.frozen_.output, "is_bgr": classifier.frozen_.is_bgr}
     first = classifier.frozen_ or classifier.net_.module_  # normalises the pixels
     header |= {name: (getattr(first, name) / 255).tolist() for name in ("mean", "std")}
     tensors = {
@@ -130,7 +147,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
         raise ValueError("the numbers of its bins, edges and classes do not match")
     options = dict(header["classifier"])
     for name in ("hidden_layer_sizes", "image_size"):
-        if isinstance(options[name], list):
+        if isinstance(options.get(name), list):
             options[name] = tuple(options[name])
     for name, value in options.items():
         if isinstance(value, dict) and "class" in value:
@@ -140,18 +157,22 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
         options["class_weight"] = dict(options["class_weight"])
     precision = header["precision"]
     runtime = None if precision == "auto" else Runtime(precision=precision)
-    classifier = VGG16Classifier(**options, runtime=runtime)
+    classifier = _CLASSIFIERS[header["kind"]](**options, runtime=runtime)
     classes = np.array(header["classes"])
     image_size, resized = header["image_size"]
     n_networks = header["n_networks"]
     names = [f"head.{i}" for i in range(n_networks)] if n_networks > 1 else ["head"]
     criterion = Criterion(check_loss(header["loss"]), binner.bin_values_[classes])
-    vgg = VGG(replace(classifier._architecture(), image_size=image_size), weights=None)
+    n_outputs = len(classes) if criterion.regression is None else 1
+    network: Embedding | VGG
     with torch.random.fork_rng(devices=[]):
-        frozen = vgg.frozen()
-        if frozen is not None:
-            _load_weights(frozen, "frozen", tensors, header)
-        heads = [vgg.head(len(classes) if criterion.regression is None else 1) for _ in names]
+        if isinstance(classifier, EmbeddingClassifier):
+            network = _restore_embedding(classifier, header, tensors)
+        else:
+            network = VGG(replace(classifier._architecture(), image_size=image_size), weights=None)
+        frozen, heads = network.frozen(), [network.head(n_outputs) for _ in names]
+    if isinstance(frozen, VGGLayers):
+        _load_weights(frozen, "frozen", tensors, header)
     for name, head in zip(names, heads, strict=True):
         _load_weights(head, name, tensors, header)
     model = assemble(classifier, binner, criterion, classes, frozen, heads)
@@ -164,25 +185,40 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     return model
 
 
+def _restore_embedding(
+    classifier: EmbeddingClassifier, header: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> Embedding:
+    preprocessing = Preprocessing(
+        size=header["image_size"][0],
+        channels="bgr" if header["is_bgr"] else "rgb",
+        **{name: tensors[f"frozen.{name}"].tolist() for name in ("mean", "std")},
+    )
+    content = tensors["frozen.content"].numpy().tobytes()
+    layers = OnnxEmbedding(content, header["output"], preprocessing)
+    sizes = tuple(classifier.hidden_layer_sizes)
+    n_features = len(tensors[next(name for name in tensors if name.endswith(".center"))])
+    return Embedding(layers, sizes, classifier.dropout, classifier.transform, n_features)
+
+
 def _load_weights(
-    layers: VGGLayers, name: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
+    layers: Layers, name: str, tensors: dict[str, torch.Tensor], header: dict[str, Any]
 ) -> None:
     """Load the tensors of layers, and the mean and standard deviation of the pixels."""
     start = f"{name}."
     layers.load_state_dict(
         {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
     )
-    for kind in ("mean", "std"):
+    for kind in ("mean", "std") if isinstance(layers, VGGLayers) else ():
         setattr(layers, kind, 255 * torch.tensor(header[kind], dtype=torch.float32))
 
 
 def assemble(
-    classifier: VGG16Classifier,
+    classifier: ImageClassifier,
     binner: AgeBinner,
     criterion: Criterion,
     classes: np.ndarray,
-    frozen: VGGLayers | None,
-    heads: list[VGGLayers],
+    frozen: Layers | None,
+    heads: Sequence[Layers],
 ) -> BinnedAgeRegressor:
     """Return a fitted model made of trained networks and a fitted binner."""
     nets = [restore_net(head, criterion) for head in heads]

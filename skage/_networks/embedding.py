@@ -228,12 +228,15 @@ class Embedding:
     hidden_layer_sizes : tuple of int
     dropout : float
     transform : {"sqrt", "unit", "log"} or None
+    n_features : int, default=None
+        None tries the network on a gray image.
     """
 
     layers: FrozenEmbedding
     hidden_layer_sizes: tuple[int, ...]
     dropout: float
     transform: str | None
+    n_features: int | None = None
 
     def frozen(self) -> FrozenEmbedding:
         """Return the network."""
@@ -243,16 +246,13 @@ class Embedding:
         self, n_outputs: int, bin_values: Any = None, n_components: int | None = None
     ) -> EmbeddingHead:
         """Return a fresh head. The other parameters are those of `VGG.head`, and not used."""
+        if self.n_features is None:
+            gray = torch.full((1, self.layers.size, self.layers.size, 3), 127, dtype=torch.uint8)
+            with torch.inference_mode():
+                self.n_features = self.layers(gray).shape[1]
         return EmbeddingHead(
             self.n_features, n_outputs, self.hidden_layer_sizes, self.dropout, self.transform
         )
-
-    @property
-    def n_features(self) -> int:
-        """Number of features of an image; finding it tries the network on a gray image."""
-        size = self.layers.size
-        with torch.inference_mode():
-            return self.layers(torch.full((1, size, size, 3), 127, dtype=torch.uint8)).shape[1]
 
 
 def make_layers(

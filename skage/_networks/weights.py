@@ -128,6 +128,8 @@ def _read_weights(path: str) -> Weights:
 def _read_model(path: str) -> Weights:
     """Read the weights of a model file; from an ensemble, those of the first network."""
     header, stored = read_container(path)
+    if header["kind"] != "VGG16Classifier":
+        raise ValueError(f"it holds the network of an {header['kind']}. Pass a VGG16Classifier's")
     tensors = {
         re.sub(r"^(frozen|head)\.(0\.)?", "", name): tensor
         for name, tensor in stored.items()
