@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._memory import clear_memory
     from ._models.dex import load_dex
     from ._models.skagefile import load
+    from ._models.zero_shot import load_age_network
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
     from .embedding import EmbeddingClassifier
@@ -45,6 +46,7 @@ __all__ = [
     "displays",
     "images",
     "load",
+    "load_age_network",
     "load_dex",
     "losses",
     "metrics",
@@ -68,6 +70,7 @@ _HOME = {
     "VGG16Classifier": "classifier",
     "clear_memory": "_memory",
     "load": "_models.skagefile",
+    "load_age_network": "_models.zero_shot",
     "load_dex": "_models.dex",
 }
 

@@ -55,7 +55,7 @@ def demo(output: Path, random_state: int, progress: bool) -> None:
       python -m skage demo -o faces.png
     """
     with clear_errors():
-        check_output(output)
+        check_output(output, what="A picture")
         from .demo import N_FACES, check_picture, run_demo
 
         check_picture(output)
@@ -100,7 +100,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
     with clear_errors():
         model = recipe.model()
         faces = read_faces(data, **options)
-        check_output(output, [data, *faces.data])
+        check_output(output, [data, *faces.data, *recipe.files])
         check_fit(model, faces.target)
         images = cropped(faces.data, crop_side(model), **options)
         model.fit(images, faces.target)

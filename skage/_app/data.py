@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .shell import count, tell
+from .shell import count, refuse_idle, tell, with_options
 
 _SHOWN = 10  # files that a message names
 
@@ -24,7 +24,8 @@ def _loaders() -> list[str]:
     return [name for name in names if name not in ("folder", "table")]
 
 
-_OPTIONS = (
+#: The options that `read_faces` takes.
+data_options = with_options(
     click.option(
         "--age-pattern",
         metavar="REGEX",
@@ -41,24 +42,12 @@ _OPTIONS = (
         "--path-column",
         "path",
         default="path",
-        help="Column of a CSV that holds the paths of images.",
+        help="Column of a CSV that contains the paths of images.",
     ),
     click.option(
-        "--age-column", "age", default="age", help="Column of a CSV that holds ages in years."
-    ),
-    click.option(
-        "--group-column",
-        "group",
-        help="Column of a CSV that names the person, whose images no fold of tune parts.",
+        "--age-column", "age", default="age", help="Column of a CSV that contains ages in years."
     ),
 )
-
-
-def data_options(command: Any) -> Any:
-    """Add the options that `read_faces` takes."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def read_faces(
@@ -68,7 +57,7 @@ def read_faces(
     age_pattern: str | None,
     path: str,
     age: str,
-    group: str | None,
+    group: str | None = None,
     on_error: str,
     **others: Any,
 ) -> Any:
@@ -84,11 +73,8 @@ def read_faces(
     is_folder = data.is_dir()
     if loader is not None and age_pattern is not None:
         raise ValueError("--loader and --age-pattern exclude each other. Leave out one of them.")
-    if group is not None and (is_folder or loader is not None):
-        raise ValueError(
-            "--group-column is a column of a CSV. In a folder, let --age-pattern have a group "
-            "(?P<person>...)."
-        )
+    if is_folder or loader is not None:
+        refuse_idle("unless DATA is a CSV that is read without --loader", "path", "age", "group")
     with _named_as_options():
         if loader is not None:
             faces = getattr(datasets, f"load_{loader}")(data)
@@ -135,21 +121,28 @@ def _read_utkface(folder: Path) -> Any:
 def _left_out(folder: Path, taken: Iterable[str]) -> list[str]:
     """Names of the images in a folder that were not taken."""
     from .._images.reading import has_image_suffix
-    from ..datasets._rows import files
+    from ..datasets._rows import files, is_hidden
 
     found = {os.path.abspath(path) for path in taken}
-    images = (path for path in files(folder) if has_image_suffix(path))
+    images = (
+        path for path in files(folder) if has_image_suffix(path) and not is_hidden(path, folder)
+    )
     others = (path for path in images if os.path.abspath(path) not in found)
     return [click.format_filename(path.relative_to(folder)) for path in others]
 
 
-def find_images(data: Path, path_column: str) -> list[str]:
-    """The images that an argument names: itself, those in it, or those that it lists."""
+def is_table(data: Path) -> bool:
+    """Whether an argument is neither a folder nor an image."""
     from .._images.reading import has_image_suffix, readable
 
+    return not (data.is_dir() or has_image_suffix(data) or readable([data])[0])
+
+
+def find_images(data: Path, path_column: str) -> list[str]:
+    """The images that an argument names: itself, those in it, or those that it lists."""
     if data.is_dir():
         return _images_in(data)
-    if has_image_suffix(data) or readable([data])[0]:
+    if not is_table(data):
         return [os.fspath(data)]
     from ..datasets._table import read_rows
 
@@ -164,23 +157,77 @@ def find_images(data: Path, path_column: str) -> list[str]:
 
 def _images_in(folder: Path) -> list[str]:
     from .._images.reading import has_image_suffix
-    from ..datasets._rows import files
+    from ..datasets._rows import files, is_hidden
 
     found, others = [], []
     for path in files(folder):
-        name = path.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in name.parts)
-        if has_image_suffix(path) and not is_hidden:
+        if has_image_suffix(path) and not is_hidden(path, folder):
             found.append(os.fspath(path))
         else:
-            others.append(click.format_filename(name))
+            others.append(click.format_filename(path.relative_to(folder)))
     more = ", ..." if len(others) > _SHOWN else ""
     named = ", ".join(others[:_SHOWN]) + more
     if not found:
-        raise ValueError(f"{folder} holds no image; it holds {named or 'no file at all'}.")
+        files_there = f"its files are {named}" if others else "it has no files"
+        raise ValueError(f"The folder {folder} contains no images; {files_there}.")
     if others:
         which = (
             "is hidden or not an image was" if len(others) == 1 else "are hidden or not images were"
         )
         tell(f"{count(len(others), 'file')} in {folder} that {which} left out: {named}")
     return found
+
+
+def leave_out_unreadable(faces: Any, images: Any, on_error: str) -> Any:
+    """The faces whose images can be read, after a warning that names the others.
+
+    Parameters
+    ----------
+    faces : Bunch
+        As `read_faces` returns it.
+    images : sequence of n_samples images
+        Those of the faces, or crops of them.
+    on_error : {"raise", "skip"}
+
+    Raises
+    ------
+    ValueError
+        If no image can be read, or some cannot and `on_error` is "raise". Photographs
+        without a face count as such only if no image is left.
+    """
+    from sklearn.utils import Bunch
+
+    from .._images.reading import readable
+
+    mask = readable(images)
+    errors = [error_of(images, position) for position in (~mask).nonzero()[0]]
+    broken = [error for error in errors if not error.skip] if on_error == "raise" else []
+    of_all = f"of {count(len(mask), 'image')}"
+    if broken:
+        raise ValueError(
+            f"{len(broken):,} {of_all} cannot be read. Pass --on-error skip to leave such images "
+            f"out.{listed(broken)}"
+        )
+    if not mask.any():
+        raise ValueError(f"None {of_all} can be used.{listed(errors)}")
+    if errors:
+        tell(f"Warning: {len(errors):,} {of_all} cannot be used and are left out:{listed(errors)}")
+    data = [path for path, is_good in zip(faces.data, mask, strict=True) if is_good]
+    return Bunch(data=data, target=faces.target[mask], groups=faces.groups[mask])
+
+
+def error_of(images: Any, position: int) -> Any:
+    """What is wrong with an image that could not be read."""
+    from .._images.reading import ImageError, describe, digest_and_decoder
+
+    try:
+        digest_and_decoder(images[position], position)[1](1)
+    except ImageError as error:
+        return error
+    return ImageError(f"{describe(images[position], position)} could not be read in its turn.")
+
+
+def listed(errors: Sequence[Any]) -> str:
+    """The first of the errors of images, on a line each."""
+    more = [f"and {len(errors) - _SHOWN:,} more."] if len(errors) > _SHOWN else []
+    return "".join(f"\n  {line}" for line in [*(e.message for e in errors[:_SHOWN]), *more])

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from .parameters import dotted, value_classes, with_defaults, write_value
+from .parameters import dotted, spelled_out, value_classes, write_value
 
 _WIDTH = 79
 
@@ -19,7 +19,7 @@ def describe_parameters(preset: str, model: Any) -> str:
         f'The parameters of the preset "{preset}" and their values. Change them with --set '
         "NAME=VALUE, such as --set classifier.lr=0.01."
     )
-    whole = {"": model, **with_defaults(model).get_params()}
+    whole = {"": model, **spelled_out(model).get_params()}
     given = {"": model, **model.get_params()}
     values = {name: value for name, value in whole.items() if hasattr(value, "get_params")}
     for name in sorted(values, key=lambda name: (name.count("__"), name)):
@@ -36,7 +36,7 @@ def describe_parameters(preset: str, model: Any) -> str:
 
 
 def _title(name: str, kind: type) -> list[str]:
-    told = _first_sentence(kind.__doc__)
+    told = _sentences(kind.__doc__)[0]
     if name and " " not in name:
         name = f"{name} ({kind.__name__})"
     return _wrapped(f"{name or kind.__name__}: {told}")
@@ -46,7 +46,7 @@ def _parameters(estimator: Any, prefix: str) -> Iterator[str]:
     values = estimator.get_params(deep=False)
     told = _documented(type(estimator))
     for name in sorted(values, key=[*told].index):
-        if name not in ("classifier", "binner"):
+        if name not in ("classifier", "binner", "callbacks"):
             takes, sentence = told[name]
             yield from _wrapped(f"{prefix}{name} = {write_value(values[name])}", 2)
             yield from _wrapped(sentence, 6)
@@ -62,23 +62,31 @@ def _places(kind: type, model: Any) -> Iterator[str]:
 
 
 def _documented(kind: type) -> dict[str, tuple[str, str]]:
-    """By parameter of a class: its type, and the first sentence on it in the docstring."""
+    """By parameter of a class: its type, and the docstring's explanation of it."""
     text = inspect.cleandoc(kind.__doc__ or "")
     text = re.split(r"\n\w[\w ]+\n-{3,}\n", text.partition("Parameters\n----------\n")[2])[0]
     found = {}
     for entry in re.split(r"\n(?=\w)", text):
         head, _, body = entry.partition("\n")
         name, _, takes = head.partition(" : ")
-        takes, _, default = takes.partition(", default=")
+        takes, _, default = " ".join(takes.split()).partition(", default=")
         if default.startswith("None") and "None" not in takes:
             takes += " or None"
-        found[name] = " ".join(takes.split()), _first_sentence(body)
+        found[name] = takes, _explanation(body)
     return found
 
 
-def _first_sentence(text: str | None) -> str:
+def _explanation(text: str) -> str:
+    """The first sentence, and those that begin with a value and say what it means."""
+    first, *others = _sentences(text)
+    told = " ".join([first, *(s for s in others if re.match(r'"|None |\d', s))])
+    return re.sub(r"; see Notes| \(see Notes\)", "", told)
+
+
+def _sentences(text: str | None) -> list[str]:
+    """Those of the first paragraph."""
     paragraph = " ".join((text or "").strip().split("\n\n")[0].split()).replace("`", "")
-    return re.split(r"(?<=[.])\s+(?=[A-Z\"\d(])", paragraph)[0]
+    return re.split(r"(?<=[.])\s+(?=[A-Z\"\d(])", paragraph)
 
 
 def _wrapped(text: str, indent: int = 0) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .shell import PathType, clear_errors, progress_option
+from .shell import PathType, clear_errors, progress_option, with_options
 
 #: Which parameter each option sets.
 _SETS = {
@@ -84,13 +84,18 @@ def model_options(command: Any) -> Any:
             if parameter.name in ("data", "grid") and not options[parameter.name]:
                 raise click.MissingParameter(ctx=context, param=parameter)
         with clear_errors():
+            from .parameters import dotted, read_grid, read_settings
+
             recipe = _recipe(preset, assignments, options)
             options["on_error"] = recipe.model().classifier.on_error  # --set has the last word
+            if "grid" in options:
+                fixed = {name: f"--set {dotted(name)}" for name in read_settings(assignments)}
+                if options["weights"] is not None:
+                    fixed[_SETS["weights"]] = "--weights"
+                options["grid"] = read_grid(options["grid"], fixed)
         command(recipe=recipe, **options)
 
-    for option in reversed(_OPTIONS):
-        run = option(run)
-    return run
+    return with_options(*_OPTIONS)(run)
 
 
 def _recipe(preset: str, assignments: Any, options: dict[str, Any]) -> Recipe:

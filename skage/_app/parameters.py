@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import difflib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 _NOT_A_VALUE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
@@ -81,8 +82,16 @@ def read_settings(assignments: Iterable[str]) -> dict[str, Any]:
     return {name: parse_value(text) for name, text in pairs}
 
 
-def read_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
+def read_grid(
+    assignments: Iterable[str], fixed: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, list[Any]]:
     """Values to search by parameter, of ``binner.n_bins=10,20,50`` and the like.
+
+    Parameters
+    ----------
+    assignments : iterable of str
+    fixed : mapping of str to str
+        The option that sets each parameter that is set.
 
     Raises
     ------
@@ -94,6 +103,12 @@ def read_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
         name, text = _split(assignment, "--grid")
         if name in grid:
             raise ValueError(f"--grid {dotted(name)} is given twice. Put all its values in one.")
+        for other, option in fixed.items():
+            if f"{other}__".startswith(f"{name}__"):  # itself, or a parameter of its values
+                raise ValueError(
+                    f"--grid {dotted(name)} and {option} set the same parameter. Leave out one of "
+                    "them."
+                )
         parts = _split_at_commas(text)
         if "" in parts:
             raise ValueError(f"--grid {assignment} has an empty value. Leave out one comma.")
@@ -152,7 +167,8 @@ def check_names(model: Any, settings: dict[str, Any]) -> None:
 
     model = clone(model)
     for name, value in sorted(settings.items(), key=lambda item: item[0].count("__")):
-        known = [*_with_value_objects(model).get_params()]
+        # Callbacks are objects that no text can write.
+        known = [k for k in _with_value_objects(model).get_params() if k != "classifier__callbacks"]
         if name not in known or name == "classifier":  # which the preset's settings are in
             raise ValueError(_unknown(dotted(name), [dotted(k) for k in known]))
         model.set_params(**{name: clone(value, safe=False)})
@@ -172,14 +188,14 @@ def _with_value_objects(model: Any) -> Any:
     """A copy with the value objects that None stands for, so that it has their parameters."""
     from ..augment import Jitter
 
-    whole = with_defaults(model)
+    whole = spelled_out(model)
     for name in ("augment", "test_augment"):
         if getattr(whole.classifier, name) is None:  # what set_params says of it is clear
             whole.set_params(**{f"classifier__{name}": Jitter()})
     return whole
 
 
-def with_defaults(model: Any) -> Any:
+def spelled_out(model: Any) -> Any:
     """A copy with the runtime and the schedule of learning rates that None stands for."""
     from sklearn.base import clone
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import click
 
 from .._files.paths import replacing
-from .data import find_images
+from .data import error_of, find_images, is_table, listed
 from .shell import (
     DATA,
     FILE,
@@ -29,10 +29,10 @@ from .shell import (
     face_options,
     is_shell,
     progress_option,
+    refuse_idle,
     tell,
 )
 
-_SHOWN = 10  # files that a message names
 _SECONDS = 2.0  # that images are predicted for, at least, before their ages are written
 
 
@@ -61,7 +61,7 @@ _SECONDS = 2.0  # that images are predicted for, at least, before their ages are
     "--path-column",
     "path",
     default="path",
-    help="Column of a CSV that holds the paths of images.",
+    help="Column of a CSV that contains the paths of images.",
 )
 @progress_option
 def predict(
@@ -96,8 +96,11 @@ def predict(
       python -m skage predict face.jpg -o -
     """
     with clear_errors():
+        if not any(map(is_table, data)):
+            refuse_idle("unless DATA has a CSV", "path")
         paths = [found for given in data for found in find_images(given, path)]
-        check_output(output, [*data, model_path, *paths])
+        if not is_shell(output):
+            check_output(output, [*data, model_path, *paths])
         from .._models.dex import load_dex
         from .._models.skagefile import load
 
@@ -114,7 +117,9 @@ def predict(
             if error.errno is None or error.filename or isinstance(error, BrokenPipeError):
                 raise
             raise OSError(f"{output} cannot be written: {error.strerror}.") from error
-        _tell_errors(errors, len(paths))
+        if errors:
+            n_images = count(len(paths), "image")
+            tell(f"Warning: {len(errors):,} of {n_images} without an age:{listed(errors)}")
     where = "" if is_shell(output) else f" Ages: {click.format_filename(output)}"
     click.echo(f"{_summary(errors, len(paths))}.{where}", err=is_shell(output))
     if len(errors) == len(paths):
@@ -148,7 +153,7 @@ def _predict(
                         raise FileNotFoundError(f"The folder of {output} is gone.")
                     n_written = chunk.stop
                     missing = [i for i, row in enumerate(rows, chunk.start) if row[0] != row[0]]
-                    errors += [_error_of(images, position) for position in missing]
+                    errors += [error_of(images, position) for position in missing]
                     bar.update(len(rows))
         except BaseException:
             if n_written and not is_shell(output) and os.path.exists(file.name):
@@ -186,34 +191,6 @@ def _rows(model: Any, images: Any, coverage: float) -> Any:
     distribution = model.predict_dist(images)
     ages, std = model.decode_dist(distribution), model.binner_.std(distribution)
     return np.column_stack([ages, std, model.decode_interval(distribution, coverage)])
-
-
-def _error_of(images: Any, position: int) -> Any:
-    """What is wrong with an image that has no prediction."""
-    from .._images.reading import ImageError, describe, digest_and_decoder
-
-    try:
-        digest_and_decoder(images[position], position)[1](1)
-    except ImageError as error:
-        return error
-    return ImageError(f"{describe(images[position], position)} could not be read in its turn.")
-
-
-def _tell_errors(errors: Sequence[Any], n_images: int) -> None:
-    from .._images.reading import summarise
-
-    if errors:
-        _, shown = summarise(errors, _SHOWN)
-        more = [f"and {len(errors) - _SHOWN:,} more."] if len(errors) > _SHOWN else []
-        tell(
-            "\n  ".join(
-                [
-                    f"Warning: {len(errors):,} of {count(n_images, 'image')} without an age:",
-                    *shown,
-                    *more,
-                ]
-            )
-        )
 
 
 def _summary(errors: Sequence[Any], n_images: int) -> str:

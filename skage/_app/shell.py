@@ -10,12 +10,14 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .._files.paths import resolve_path
 
@@ -47,7 +49,35 @@ cache_option = click.option(
     type=PathType(),
     help='Folder that keeps activations for later commands; "auto" is your cache folder.',
 )
-_FACE_OPTIONS = (
+
+
+def with_options(*options: Any) -> Callable[[Any], Any]:
+    """A decorator that adds options to a command, in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def refuse_idle(when: str, *names: str) -> None:
+    """Refuse options that are on the command line although they have no effect.
+
+    Raises
+    ------
+    ValueError
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is ParameterSource.COMMANDLINE:
+            raise ValueError(f"{parameter.opts[-1]} has no effect {when}. Leave it out.")
+
+
+#: The options that `cropped` takes.
+face_options = with_options(
     click.option(
         "--crop",
         "detector",
@@ -77,13 +107,6 @@ _FACE_OPTIONS = (
 )
 
 
-def face_options(command: Any) -> Any:
-    """Add the options that `cropped` takes."""
-    for option in reversed(_FACE_OPTIONS):
-        command = option(command)
-    return command
-
-
 def crop_settings(
     *, detector: str, margin: float, on_no_face: str, model_file: str | None, **others: Any
 ) -> Any:
@@ -102,8 +125,17 @@ def cropped(
     feature_cache: str | None,
     **others: Any,
 ) -> Any:
-    """The paths, or the faces cut out of them."""
+    """The paths, or the faces cut out of them.
+
+    Raises
+    ------
+    ValueError
+        If there are options that have no effect with this detector.
+    """
+    if detector != "yunet":
+        refuse_idle("without --crop yunet", "model_file")
     if detector == "no":
+        refuse_idle("without --crop haar or --crop yunet", "margin", "on_no_face")
         return paths
     from ..faces import FaceCropper
 
@@ -135,8 +167,13 @@ def clear_errors() -> Iterator[None]:
             yield
     except BrokenPipeError:
         raise  # click ends quietly when nobody reads its output any more
+    except BrokenExecutor as error:
+        raise click.ClickException(
+            "A process that fitted models was killed, perhaps for lack of memory. Lower --jobs."
+        ) from error
     except (ValueError, OSError, ImportError, csv.Error, sqlite3.Error) as error:
-        raise click.ClickException(str(error).strip()) from error
+        message = str(error).strip().replace("Pass on_error='skip'", "Pass --on-error skip")
+        raise click.ClickException(message) from error
 
 
 @contextmanager
@@ -177,22 +214,26 @@ def is_shell(output: Path) -> bool:
     return output == Path("-")
 
 
-def check_output(output: Path, inputs: Iterable[str | Path] = ()) -> None:
+def check_output(
+    output: Path, inputs: Iterable[str | Path] = (), what: str = "A model file", option: str = "-o"
+) -> None:
     """Fail before the work rather than after it, and keep the user's data."""
     if is_shell(output):
-        return
+        raise ValueError(
+            f"{what} cannot be written to standard output. Name a file with {option}."
+        )
     folder = output.parent
     if output.exists():
         for given in inputs:
             if os.path.exists(given) and os.path.samefile(output, given):
-                raise ValueError(f"{output} is one of the inputs; name another file with -o.")
+                raise ValueError(f"{output} is one of the inputs; name another file with {option}.")
         if not os.access(output, os.W_OK):
             raise ValueError(f"{output} cannot be written: you may not write it.")
         if not output.is_file():  # a device or a pipe
             return
         folder = Path(os.path.realpath(output)).parent
     if not folder.is_dir():
-        raise ValueError(f"{output} cannot be written: there is no folder {folder}.")
+        raise ValueError(f"{output} cannot be written: the folder {folder} does not exist.")
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{output} cannot be written: you may not write in {folder}.")
 
