@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
     from .embedding import EmbeddingClassifier
+    from .ensemble import AgeEnsemble
     from .faces import FaceCropper
     from .preprocessing import Preprocessing
     from .regressor import BinnedAgeRegressor
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AgeBinner",
+    "AgeEnsemble",
     "BinnedAgeRegressor",
     "EmbeddingClassifier",
     "FaceCropper",
@@ -62,6 +64,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # Names are imported on first use: `import skage` must not wait for torch.
 _HOME = {
     "AgeBinner": "binning",
+    "AgeEnsemble": "ensemble",
     "BinnedAgeRegressor": "regressor",
     "EmbeddingClassifier": "embedding",
     "FaceCropper": "faces",

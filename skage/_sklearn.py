@@ -1,11 +1,12 @@
 """The private helpers of scikit-learn that skage uses.
 
 No other module imports a private name of scikit-learn, so that there is one place to
-look at when it changes. They check parameters and weights as scikit-learn's own
-estimators do.
+look at when it changes. They check parameters and weights, index data and name members
+as scikit-learn's own estimators do.
 """
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -13,14 +14,17 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
+from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 __all__ = [
+    "BaseComposition",
     "HasMethods",
     "Interval",
     "StrOptions",
     "check_sample_weight",
     "fit_context",
     "routing_enabled",
+    "safe_indexing",
     "validate_params",
 ]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, Literal, Self, overload
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
     MetaEstimatorMixin,
-    RegressorMixin,
     clone,
 )
-from sklearn.metrics import r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import (
@@ -28,15 +25,15 @@ from sklearn.utils.validation import (
 )
 
 from ._checks import check_ages, check_weights
+from ._distribution import DECODINGS, DistributionRegressor
 from ._images.reading import image_tags
 from ._nested import with_defaults
 from ._sklearn import HasMethods, StrOptions, fit_context, routing_enabled
 from ._targets import LearnsAges
-from .binning import AgeBinner, tails
-from .metrics import predicted_only
+from .binning import AgeBinner
 
 
-class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimator):
     """Predict age as the expectation over age bins (DEX, Rothe et al., IJCV 2016).
 
     A classifier predicts the probabilities p of the bins, the binner provides their
@@ -94,7 +91,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     _parameter_constraints = {
         "classifier": [HasMethods(["fit", "predict_proba"]), None],
         "binner": [AgeBinner, None],
-        "decode": [StrOptions({"mean", "median", "mode"})],
+        "decode": [StrOptions(set(DECODINGS))],
     }
 
     def __init__(
@@ -176,36 +173,6 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 setattr(self, name, getattr(classifier, name))
         return self
 
-    @overload
-    def predict(self, X: Any, return_std: Literal[False] = False) -> np.ndarray: ...
-
-    @overload
-    def predict(self, X: Any, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def predict(
-        self, X: Any, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict ages.
-
-        Parameters
-        ----------
-        X : sequence of n_samples images, or what the classifier accepts
-        return_std : bool, default=False
-            Whether to also return the standard deviations of the distributions.
-
-        Returns
-        -------
-        ages : ndarray of shape (n_samples,)
-            In years; NaN for images that the classifier skipped.
-        std : ndarray of shape (n_samples,)
-            In years; only if `return_std`.
-        """
-        distribution = self.predict_dist(X)
-        ages = self.decode_dist(distribution)
-        if not return_std:
-            return ages
-        return ages, self.binner_.std(distribution)
-
     def predict_dist(self, X: Any) -> np.ndarray:
         """Predict the distribution over the bins.
 
@@ -228,140 +195,6 @@ class BinnedAgeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         distribution[np.isnan(probabilities[:, 0])] = np.nan
         distribution[:, seen] = probabilities
         return distribution
-
-    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
-        """Predict central intervals from the quantiles of the distributions.
-
-        The intervals are not calibrated: how often they contain the true age depends on the
-        classifier. See `decode_interval`.
-
-        Parameters
-        ----------
-        X : sequence of n_samples images, or what the classifier accepts
-        coverage : float, default=0.9
-            Probability between the bounds, above 0 and below 1.
-
-        Returns
-        -------
-        interval : ndarray of shape (n_samples, 2)
-            Lower and upper bounds in years.
-        """
-        return self.decode_interval(self.predict_dist(X), coverage)
-
-    def decode_dist(self, distribution: ArrayLike) -> np.ndarray:
-        """Convert distributions over the bins to ages, according to `decode`.
-
-        Parameters
-        ----------
-        distribution : array-like of shape (n_samples, n_bins)
-            As `predict_dist` returns it.
-
-        Returns
-        -------
-        ages : ndarray of shape (n_samples,)
-            In years.
-        """
-        check_is_fitted(self)
-        self._validate_params()
-        distribution = np.asarray(distribution)
-        if self.decode == "mean":
-            return self.binner_.inverse_transform(distribution)
-        if self.decode == "median":
-            return self._not_negative(self.binner_.quantile(distribution, 0.5))
-        ages = self.binner_.bin_values_[distribution.argmax(axis=1)]
-        skipped = np.isnan(distribution[:, 0])
-        return np.where(skipped, np.nan, ages).astype(distribution.dtype)
-
-    def decode_interval(self, distribution: ArrayLike, coverage: float = 0.9) -> np.ndarray:
-        """Convert distributions over the bins to central intervals.
-
-        Each interval contains at least the probability `coverage`, and the predicted age: if
-        the mean or mode of a skewed distribution is outside the central interval, the
-        interval is extended to include it.
-
-        Parameters
-        ----------
-        distribution : array-like of shape (n_samples, n_bins)
-            As `predict_dist` returns it.
-        coverage : float, default=0.9
-            Probability between the bounds, above 0 and below 1.
-
-        Returns
-        -------
-        interval : ndarray of shape (n_samples, 2)
-            Lower and upper bounds in years.
-
-        Raises
-        ------
-        ValueError
-            If `coverage` is not between 0 and 1, or rows are not distributions over
-            the bins.
-        """
-        ages = self.decode_dist(distribution)
-        low, high = (
-            self._not_negative(self.binner_.quantile(distribution, level))
-            for level in tails(coverage)
-        )
-        return np.stack([np.minimum(low, ages), np.maximum(high, ages)], axis=1)
-
-    def _not_negative(self, ages):
-        """Clip ages at 0, as a bin's support may begin half a step below an age of 0."""
-        return np.maximum(ages, 0) if self.binner_.age_range_[0] >= 0 else ages
-
-    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the coefficient of determination of the predicted ages.
-
-        Images without a prediction, such as those that the classifier skips, are left out.
-
-        Parameters
-        ----------
-        X : sequence of n_samples images, or what the classifier accepts
-        y : array-like of shape (n_samples,)
-            Ages in years.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
-
-        Returns
-        -------
-        score : float
-            R squared: at most 1, and higher is better.
-
-        Raises
-        ------
-        ValueError
-            If no image has a prediction.
-
-        See Also
-        --------
-        skage.metrics : Scorers in years, which also leave out such images.
-        """
-        y = np.asarray(y)
-        if sample_weight is not None:
-            sample_weight = check_weights(sample_weight, len(y))
-        y, y_pred, sample_weight = predicted_only(y, self.predict(X), sample_weight)
-        return r2_score(y, y_pred, sample_weight=sample_weight)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Save the fitted model to a file for `skage.load`.
-
-        The file is a safetensors file with a JSON header. Unlike a pickle, it cannot run
-        code, so it is safe to load files from sources you do not trust.
-
-        Parameters
-        ----------
-        path : path
-            By convention, the name ends in .skage.
-
-        Raises
-        ------
-        TypeError
-            If the classifier is not one of skage, or its network is a torch module; use
-            joblib.dump instead.
-        """
-        check_is_fitted(self)
-        from ._models.skagefile import save  # torch is slow to import
-
-        save(self, path)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, including those of the default classifier and binner.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.frozen import FrozenEstimator
 
 from .._classifier import ImageClassifier
 from .._files.container import read_container, write_container
@@ -21,6 +22,7 @@ from ..augment import Jitter
 from ..binning import AgeBinner
 from ..classifier import VGG16Classifier
 from ..embedding import EmbeddingClassifier
+from ..ensemble import AgeEnsemble
 from ..losses import check_loss
 from ..preprocessing import Preprocessing
 from ..regressor import BinnedAgeRegressor
@@ -36,17 +38,39 @@ _CLASSIFIERS = {kind.__name__: kind for kind in (EmbeddingClassifier, VGG16Class
 _NOT_STORED = ("callbacks", "runtime", "verbose")
 
 
-def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
+def save(model: BinnedAgeRegressor | AgeEnsemble, path: str | os.PathLike) -> None:
     """Write a fitted model as safetensors with a JSON header.
 
     Raises
     ------
     TypeError
-        If the classifier is another than skage's, its network is a torch module, or a
+        If a classifier is another than skage's, its network is a torch module, or a
         parameter is not a plain value.
     OSError
         If the file cannot be written; an existing file is not changed.
     """
+    if not isinstance(model, AgeEnsemble):
+        write_container(path, *_describe(model))
+        return
+    names = [name for name, _ in model.estimators]
+    headers: list[dict[str, Any]] = []
+    tensors: dict[str, torch.Tensor] = {}
+    for i, member in enumerate(model.estimators_):
+        fitted = member.estimator if isinstance(member, FrozenEstimator) else member
+        header, found = _describe(fitted)
+        headers.append(header)
+        tensors |= {f"{i}.{name}": tensor for name, tensor in found.items()}
+    own = {"names": names, "weights": model.weights_.tolist(), "decode": model.decode}
+    write_container(path, {"kind": "AgeEnsemble", **own, "members": headers}, tensors)
+
+
+def _describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors of a model of one classifier."""
+    if type(model) is not BinnedAgeRegressor:
+        raise TypeError(
+            f"Cannot save a {type(model).__name__} in a .skage file, which takes a "
+            "BinnedAgeRegressor. Use joblib.dump instead."
+        )
     classifier = model.classifier_
     kind = type(classifier).__name__
     if _CLASSIFIERS.get(kind) is not type(classifier) or type(model.binner_) is not AgeBinner:
@@ -105,11 +129,11 @@ def save(model: BinnedAgeRegressor, path: str | os.PathLike) -> None:
         if module is not None
         for name, tensor in module.state_dict().items()
     }
-    write_container(path, header, tensors)
+    return header, tensors
 
 
-def load(path: str | os.PathLike) -> BinnedAgeRegressor:
-    """Load a model that `BinnedAgeRegressor.save` wrote.
+def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
+    """Load a model that the `save` of BinnedAgeRegressor or AgeEnsemble wrote.
 
     Parameters
     ----------
@@ -118,7 +142,7 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor:
 
     Returns
     -------
-    model : BinnedAgeRegressor
+    model : BinnedAgeRegressor or AgeEnsemble
         The fitted model. It predicts on this machine's default device.
 
     Raises
@@ -128,12 +152,27 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor:
     """
     header, tensors = read_container(path)
     try:
+        if header["kind"] == "AgeEnsemble":
+            return _rebuild_ensemble(header, tensors)
         return _rebuild(header, tensors)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"This version of skage cannot load the model in {os.fspath(path)!r}: "
             f"{str(error).splitlines()[0].rstrip('.')}. Load it with the version that saved it."
         ) from error
+
+
+def _rebuild_ensemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> AgeEnsemble:
+    members = []
+    for i, member in enumerate(header["members"]):
+        start = f"{i}."
+        own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+        members.append(FrozenEstimator(_rebuild(member, own)))
+    named = list(zip(header["names"], members, strict=True))
+    model = AgeEnsemble(named, weights=header["weights"], decode=header["decode"])
+    model._set_fitted(members, np.array(header["weights"]))
+    model._validate_params()
+    return model
 
 
 def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> BinnedAgeRegressor:

@@ -1,0 +1,300 @@
+"""AgeEnsemble: the average of the distributions that several models predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize
+from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from ._checks import check_ages
+from ._distribution import DECODINGS, DistributionRegressor
+from ._sklearn import BaseComposition, Interval, StrOptions, fit_context, safe_indexing
+from .binning import AgeBinner
+from .splits import AgeStratifiedGroupKFold
+
+_DIGITS = 6  # of a year, to which the members' edges are compared
+
+
+class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
+    """Fit several models, and average the distributions over age that they predict.
+
+    The members may have other networks, seeds and bins. Their distributions are put on one
+    axis, whose bins are fine enough to represent each of them exactly. In contrast,
+    scikit-learn's VotingRegressor averages ages alone and loses the distribution, and so the
+    median, the standard deviation and the intervals.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        Names and models with `predict_dist`, such as BinnedAgeRegressor. A model that is
+        fitted already, such as one that `load` or `load_age_network` returns, is used as it
+        is inside a ``sklearn.frozen.FrozenEstimator``.
+
+    weights : array-like of n_estimators floats, "learned" or None, default=None
+        Weights of the average; None weighs all alike. "learned" holds out a part of the
+        images passed to fit, fits the members to the others, and takes the weights whose
+        average has the lowest continuous ranked probability score there (Gneiting and
+        Raftery, JASA 2007, section 4.2); then it fits the members to all images.
+
+    validation_fraction : float, default=0.2
+        Fraction of the images that is held out to learn weights.
+
+    decode : {"mean", "median", "mode"}, default="mean"
+        How to obtain an age from the averaged distribution; see `BinnedAgeRegressor`.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds the choice of the images that are held out.
+
+    Attributes
+    ----------
+    estimators_ : list of n_estimators estimators
+        The fitted members.
+    weights_ : ndarray of shape (n_estimators,)
+        Their weights, which sum to 1.
+    binner_ : AgeBinner
+        The bins of the averaged distribution.
+
+    See Also
+    --------
+    VGG16Classifier : Its `n_members` averages networks that differ in their seed alone, for
+        one pass through the frozen layers.
+
+    Notes
+    -----
+    Each member reads the images itself. Members with the same frozen network share its
+    forward passes if they have the same ``Runtime(feature_cache=...)``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor
+    >>> patients = load_diabetes().data
+    >>> X, y = patients[:, 1:], load_diabetes(scaled=False).data[:, 0]
+    >>> members = [
+    ...     (f"{n} bins", BinnedAgeRegressor(LogisticRegression(C=100), AgeBinner(n)))
+    ...     for n in (5, 10)
+    ... ]
+    >>> model = AgeEnsemble(members).fit(X, y)
+    >>> model.predict(X[:2]).round()
+    array([49., 41.])
+    >>> model.weights_
+    array([0.5, 0.5])
+    """
+
+    _parameter_constraints = {
+        "estimators": [list],
+        "weights": ["array-like", StrOptions({"learned"}), None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "decode": [StrOptions(set(DECODINGS))],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimators: Sequence[tuple[str, Any]],
+        *,
+        weights: ArrayLike | str | None = None,
+        validation_fraction: float = 0.2,
+        decode: str = "mean",
+        random_state: Any = None,
+    ):
+        self.estimators = estimators
+        self.weights = weights
+        self.validation_fraction = validation_fraction
+        self.decode = decode
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Fit the members, and learn their weights if they are to be learned.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or what the members accept
+        y : array-like of shape (n_samples,)
+            Ages in years.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights for the members.
+        groups : array-like of shape (n_samples,), default=None
+            Persons: images of one are not split between those held out to learn weights
+            and the others.
+
+        Returns
+        -------
+        self : AgeEnsemble
+
+        Raises
+        ------
+        ValueError
+            If there are no members, names are not valid, or the weights do not match.
+        """
+        y = check_ages(column_or_1d(y, warn=True))
+        check_consistent_length(X, y, sample_weight, groups)
+        weights = self._check_weights()
+        if weights is None:
+            train, test = self._split(y, groups)
+            members = self._fit_members(X, y, sample_weight, train)
+            weights = _learn_weights(members, safe_indexing(X, test), y[test])
+        self._set_fitted(self._fit_members(X, y, sample_weight), weights)
+        return self
+
+    def _set_fitted(self, members, weights):
+        self.estimators_, self.weights_ = members, weights
+        self.binner_ = _common_bins(members)
+
+    def predict_dist(self, X: Any) -> np.ndarray:
+        """Predict the averaged distribution over the bins.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or what the members accept
+
+        Returns
+        -------
+        distribution : ndarray of shape (n_samples, n_bins)
+            Probabilities of the bins of ``binner_``; NaN for images that are skipped.
+        """
+        check_is_fitted(self)
+        self._validate_params()
+        return sum(
+            weight * _rebinned(member, X, self.binner_.bin_edges_)
+            for member, weight in zip(self.estimators_, self.weights_, strict=True)
+            if weight > 0
+        )
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the parameters, those of the members by their names.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return the members' parameters too.
+
+        Returns
+        -------
+        params : dict
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of a member as in ``vgg__classifier__lr``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name; the name of a member replaces it.
+
+        Returns
+        -------
+        self : AgeEnsemble
+        """
+        self._set_params("estimators", **params)
+        return self
+
+    def _check_weights(self):
+        """The weights, which sum to 1, or None if they are to be learned."""
+        names = [name for name, _ in self.estimators]
+        if not names:
+            raise ValueError("estimators is empty. Pass a list of (name, model) pairs.")
+        self._validate_names(names)
+        for name, model in self.estimators:
+            if not hasattr(model, "predict_dist"):
+                raise ValueError(
+                    f"The member {name!r} is a {type(model).__name__}, which does not predict a "
+                    "distribution. Put it into a BinnedAgeRegressor."
+                )
+        if isinstance(self.weights, str):
+            return None
+        weights = np.ones(len(names)) if self.weights is None else np.asarray(self.weights, float)
+        if weights.shape != (len(names),) or not (weights >= 0).all() or not weights.sum() > 0:
+            raise ValueError(
+                f"weights={self.weights!r} must be {len(names)} numbers >= 0, one for each member, "
+                "that are not all 0."
+            )
+        return weights / weights.sum()
+
+    def _split(self, y, groups):
+        n_folds = max(round(1 / self.validation_fraction), 2)
+        groups = np.arange(len(y)) if groups is None else groups
+        splitter = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=self.random_state)
+        return next(splitter.split(y, y, groups))
+
+    def _fit_members(self, X, y, sample_weight, rows=None):
+        if rows is not None:
+            X, y = safe_indexing(X, rows), y[rows]
+            sample_weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return [clone(model).fit(X, y, **weighted) for _, model in self.estimators]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if self.estimators:
+            first = get_tags(self.estimators[0][1])
+            tags.input_tags = first.input_tags
+            tags.non_deterministic = first.non_deterministic
+        return tags
+
+
+def _common_bins(members):
+    """Bins so fine that each member's distribution is uniform in each."""
+    binners = [member.binner_ for member in members]
+    ends = [ages for b in binners for ages in (b.bin_support_.ravel(), b.bin_values_)]
+    edges = np.unique(np.concatenate(ends).round(_DIGITS))
+    binner = AgeBinner(edges.tolist(), representative="midpoint")
+    binner.bin_edges_, binner.n_bins_ = edges, len(edges) - 1
+    binner.bin_values_ = (edges[1:] + edges[:-1]) / 2
+    binner.bin_support_ = np.stack([edges[:-1], edges[1:]], axis=1)
+    youngest, oldest = zip(*(b.age_range_ for b in binners), strict=True)
+    binner.age_range_ = min(youngest), max(oldest)
+    return binner
+
+
+def _rebinned(member, X, edges):
+    """A member's distributions over finer bins, float32."""
+    distribution = np.asarray(member.predict_dist(X), dtype=np.float64)
+    shares = np.diff(member.binner_.cdf(np.eye(member.binner_.n_bins_), edges), axis=1)
+    # Not a product of matrices: BLAS rounds a row differently depending on the number of rows.
+    found = np.einsum("ij,jk->ik", distribution, shares, optimize=False)
+    return (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _learn_weights(members, X, ages):
+    """Weights of the members' mixture with the lowest mean CRPS."""
+    edges = _common_bins(members).bin_edges_
+    below = [_rebinned(member, X, edges).astype(float).cumsum(axis=1) for member in members]
+    F = np.stack(below)  # (members, images, bins)
+    readable = ~np.isnan(F).any(axis=(0, 2))
+    if not readable.any():
+        raise ValueError("None of the images held out to learn weights has a prediction.")
+    F, ages = F[:, readable], ages[readable]
+    widths = np.diff(edges)
+    happened = (ages[:, None] <= edges[1:]).astype(float)
+    # The score is quadratic in the weights.
+    A = np.einsum("mij,nij,j->mn", F, F, widths) / len(ages)
+    b = np.einsum("mij,ij,j->m", F, happened, widths) / len(ages)
+    n_members = len(members)
+    found = minimize(
+        lambda w: w @ A @ w - 2 * b @ w,
+        np.full(n_members, 1 / n_members),
+        jac=lambda w: 2 * (A @ w - b),
+        bounds=[(0, 1)] * n_members,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+        method="SLSQP",
+    )
+    weights = found.x.clip(0).round(_DIGITS)
+    return weights / weights.sum()
