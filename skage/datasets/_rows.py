@@ -8,7 +8,7 @@ import re
 import stat
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -126,6 +126,11 @@ def files(root: Path, depth: int | None = None) -> Iterator[Path]:
         yield from (here / name for name in sorted(names))
 
 
+def is_hidden(path: Path, root: Path) -> bool:
+    """Return whether a path in a folder has a name that begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
 def find(root: Path, pattern: str) -> list[Path]:
     """Return the files whose names match a pattern, at most two levels down."""
     return [path for path in files(root, 2) if re.fullmatch(pattern, path.name, re.IGNORECASE)]
@@ -157,19 +162,31 @@ def read_file_names(folder: Any, pattern: str, shape: str, title: str, example: 
     """
     root = check_folder(folder)
     compiled = re.compile(f"(?:.*/)?{pattern}", re.IGNORECASE)
+    rows = read_names(
+        root, lambda path: compiled.fullmatch(path.as_posix()), f"name is not {shape}"
+    )
+    if rows.frame.empty:
+        raise unexpected_folder(root, f"file named {shape}, as in {title} (for example {example})")
+    return rows
+
+
+def read_names(root: Path, match: Callable[[Path], re.Match | None], reason: str) -> Rows:
+    """Read the named groups of what matches the paths of files into columns.
+
+    Other images count as dropped for this reason. Hidden files are passed over.
+    """
     found: list[dict[str, Any]] = []
     n_others = 0
     for path in files(root):
-        if match := compiled.fullmatch(path.as_posix()):
-            fields = {name: text and key(text) for name, text in match.groupdict().items()}
+        if is_hidden(path, root):
+            continue
+        if matched := match(path):
+            fields = {name: text and key(text) for name, text in matched.groupdict().items()}
             found.append({"path": os.fspath(path), **fields})
         else:
             n_others += has_image_suffix(path)
-    if not found:
-        raise unexpected_folder(root, f"file named {shape}, as in {title} (for example {example})")
-    name_differs = {f"name is not {shape}": n_others} if n_others else {}
-    has_persons = "person" in compiled.groupindex
-    return Rows(pd.DataFrame(found), name_differs, has_persons=has_persons)
+    frame = pd.DataFrame(found)
+    return Rows(frame, {reason: n_others} if n_others else {}, has_persons="person" in frame)
 
 
 def unexpected_folder(root: Path, expected: str) -> ValueError:
