@@ -33,6 +33,7 @@ def sets(**parameters):
 TINY = sets(weights=None, backbone="vgg11", image_size=32, hidden_layer_sizes=(16,), max_epochs=1)
 TINY += sets(n_components=None, batch_size=64, lr=1e-3, test_augment=None)
 TINY += [*sets(validation_fraction=0.1), "--set", "binner.n_bins=4"]
+TUNE = ["tune", "{table}", "--grid", "binner.n_bins=3"]
 
 
 def run(*arguments):
@@ -198,7 +199,49 @@ def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
         (["tune", "{table}"], "Missing option '--grid'."),
         (["train"], "Missing argument 'DATA'."),
         (["train", "{notes}", "--loader", "aaf", "--age-pattern", "x"], "exclude each other"),
-        (["train", "{notes}", "--group-column", "person"], "--group-column is a column of a CSV."),
+        (["train", "{folder}", "--path-column", "x"], "--path-column has no effect unless DATA is"),
+        (
+            ["train", "{table}", "--loader", "aaf", "--age-column", "x"],
+            "--age-column has no effect",
+        ),
+        (["train", "{table}", "--margin", 0.4], "--margin has no effect without --crop haar or"),
+        (["train", "{table}", "--on-no-face", "nan"], "--on-no-face has no effect without --crop"),
+        (
+            ["predict", "{face}", "-m", "{model}", "--crop", "haar", "--model-file", "{table}"],
+            "--model-file has no effect without --crop yunet. Leave it out.",
+        ),
+        (
+            ["predict", "{face}", "--path-column", "x"],
+            "--path-column has no effect unless DATA has",
+        ),
+        (
+            ["tune", "{notes}", "--grid", "binner.n_bins=3", "--group-column", "person"],
+            "--group-column has no effect unless DATA is a CSV",
+        ),
+        (["train", "{table}", "-o", "-"], "A model file cannot be written to standard output."),
+        (
+            [*TUNE, "-o", "-"],
+            "A model file cannot be written to standard output. Name a file with -o.",
+        ),
+        (
+            [*TUNE, "--table", "-"],
+            "A table cannot be written to standard output. Name a file with --table.",
+        ),
+        ([*TUNE, "--table", "{table}"], "is one of the inputs; name another file with --table."),
+        ([*TUNE, "--table", "age.skage"], "-o and --table are the same file, age.skage."),
+        (
+            [*TUNE, "--table", "age.search.jsonl"],
+            "--table and the file of finished fits are the same file, age.search.jsonl.",
+        ),
+        (
+            [*TUNE, "--set", "binner.n_bins=4"],
+            "--grid binner.n_bins and --set binner.n_bins set the same parameter. Leave out one",
+        ),
+        (
+            ["tune", "{table}", "--grid", "classifier.weights=None", "--weights", "imagenet"],
+            "--grid classifier.weights and --weights set the same parameter.",
+        ),
+        (["train", "{table}", "--weights", "{model}", "-o", "{model}"], "is one of the inputs"),
         (["train", "{table}", "--age-pattern", "(?P<age>.)"], "is not a folder"),
         (["train", "{table}", "-o", "{folder}/none/age.skage"], "cannot be written"),
         (["train", "{bad}"], "line 3: the age 'old' is not a number"),
@@ -213,12 +256,15 @@ def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
         (["predict", "{face}", "-o", "{face}"], "is one of the inputs; name another file"),
         (["predict", "{table}", "-m", "{table}", "-o", "{table}"], "is one of the inputs"),
         (["predict", "{face}", "-o", "{folder}"], "is a directory"),
-        (["predict", "{face}", "-o", "{folder}/none/ages.csv"], "there is no folder"),
+        (
+            ["predict", "{face}", "-o", "{folder}/none/ages.csv"],
+            "ages.csv cannot be written: the f",
+        ),
         (["train", "{gone}", *TINY], "gone.jpg' is missing"),
         (["predict", "{table}", "-m", "{table}"], "is not a skage model"),
         (["predict", "{table}", "-m", "none.skage"], "There is no model file '"),
-        (["predict", "{folder}"], "holds no image; it holds no file at all."),
-        (["predict", "{notes}"], "holds no image; it holds .hidden.jpg, a.txt."),
+        (["predict", "{folder}"], "contains no images; it has no files."),
+        (["predict", "{notes}"], "contains no images; its files are .hidden.jpg, a.txt."),
         (["predict", "{table}", "--coverage", "90"], "is not in the range"),
         (["demo", "-o", "{folder}/none/demo.png"], "cannot be written"),
         (["demo", "-o", "{folder}/demo.xyz"], "its suffix 'xyz' must be one of "),
@@ -226,7 +272,7 @@ def test_trains_on_a_utkface_folder(tmp_path, paths, faces):
     ],
 )
 def test_bad_input_is_one_line_that_names_it(
-    table, paths, tmp_path, monkeypatch, arguments, message
+    table, paths, model, tmp_path, monkeypatch, arguments, message
 ):
     (tmp_path / "folder").mkdir()
     (tmp_path / "bad.csv").write_text("path,age\na.jpg,30\nb.jpg,old\n")
@@ -250,6 +296,7 @@ def test_bad_input_is_one_line_that_names_it(
         "semicolons": tmp_path / "semicolons.csv",
         "notes": tmp_path / "notes",
         "face": paths[0],
+        "model": model,
     }
     result = run(*(str(argument).format(**places) for argument in arguments))
     assert result.exit_code != 0
@@ -549,6 +596,17 @@ def test_what_a_folder_leaves_out_of_training_is_told(tmp_path, paths):
     assert "Trained on 20 images" in trained.output
 
 
+def test_an_image_that_cannot_be_read_is_told_with_the_option_that_leaves_it_out(tmp_path, paths):
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    rows = [f"{path},{20 + i}" for i, path in enumerate([*paths[:10], "broken.png"])]
+    (tmp_path / "faces.csv").write_text("\n".join(["path,age", *rows]))
+    given = [tmp_path / "faces.csv", "-o", tmp_path / "age.skage", *TINY]
+    stopped = run("train", *given)
+    assert "broken.png (item 10) is not a readable image: unknown format. " in stopped.output
+    assert "Pass --on-error skip to leave such images out.\n" in stopped.output
+    assert "Trained on 10 images" in run("train", *given, "--on-error", "skip").output
+
+
 def test_rows_that_are_bad_are_left_out_if_asked(tmp_path, paths):
     rows = [f"{path},{20 + i}" for i, path in enumerate(paths[:10])]
     (tmp_path / "faces.csv").write_text("\n".join(["path,age", *rows, "gone.jpg,30", "a.jpg,old"]))
@@ -619,6 +677,32 @@ def test_ages_are_found_by_a_pattern_in_the_names(tmp_path, paths, faces):
     found = skage.datasets.load_folder(tmp_path / "faces", pattern=pattern)
     assert sorted(found.target) == sorted(faces.target[:20])
     assert found.frame["person"].nunique() == len(set(found.groups)) == 10
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (
+            r"_(?P<age>\w+)-",
+            "finds the age 'thirty' in 'ann_thirty-1990.png', which is not a number",
+        ),
+        (r"-(?P<age>\d+)", "finds the age '1990' in 'ann_thirty-1990.png', which is not a number"),
+    ],
+)
+def test_a_pattern_that_finds_no_age_is_told_with_what_it_finds(tmp_path, paths, pattern, message):
+    shutil.copy(paths[0], tmp_path / "ann_thirty-1990.png")
+    trained = run("train", tmp_path, "-o", tmp_path / "age.skage", "--age-pattern", pattern)
+    assert f"Error: --age-pattern {pattern!r} {message} from 0 to 120." in trained.output
+    assert "Let the group match only the age in years" in trained.output
+
+
+def test_hidden_files_are_no_images_of_a_folder(tmp_path, paths):
+    for name in ("ann_30y.png", "._ann_30y.png", ".trash/bob_40y.png", "._notes.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(paths[0], tmp_path / name)
+    found = skage.datasets.load_folder(tmp_path, pattern=r"_(?P<age>\d+)y")
+    assert found.data == [str(tmp_path / "ann_30y.png")]
+    assert not found.dropped
 
 
 def test_data_sets_are_read_by_their_loaders(tmp_path, paths):

@@ -31,6 +31,7 @@ def recipe(*assignments, preset="fast"):
         ("~/vgg (1).pth", "~/vgg (1).pth"),
         (r"C:\new\5is.pth", r"C:\new\5is.pth"),
         ("{[]: 1}", "{[]: 1}"),
+        ("{512}", "{512}"),
         ("(" * 10_000, "(" * 10_000),
     ],
 )
@@ -88,6 +89,13 @@ def test_a_grid_that_cannot_be_meant_is_refused(grid, message):
         read_grid(grid)
 
 
+@pytest.mark.parametrize("name", ["classifier__augment", "classifier__augment__n_copies"])
+def test_what_is_searched_is_not_set_too(name):
+    with pytest.raises(ValueError, match=r"--grid classifier\.augment and --set x set the same"):
+        read_grid(["classifier.augment=None,Jitter()"], {name: "--set x"})
+    read_grid(["classifier.augment.n_copies=2,3"], {"classifier__augment": "--set x"})
+
+
 @pytest.mark.parametrize(
     ("name", "suggested"),
     [
@@ -109,6 +117,11 @@ def test_an_unknown_parameter_is_told_with_the_nearest_one(name, suggested):
 def test_what_is_like_no_parameter_is_refused_without_a_suggestion(assignment):
     with pytest.raises(ValueError, match=r"There is no parameter '[a-z]+'\. --help-parameters"):
         recipe(assignment).model()
+
+
+def test_callbacks_cannot_be_written_on_the_command_line():
+    with pytest.raises(ValueError, match="callbacks are objects, which cannot be written on the"):
+        recipe("classifier.callbacks=[1]").model()
 
 
 def test_parameters_of_value_objects_can_be_set_in_any_order():
@@ -144,7 +157,7 @@ def test_parameters_are_listed_with_values_that_can_be_set_and_what_they_take(pr
     assert max(map(len, lines)) < 80
     values = [line[2:].split(" = ") for line in lines if line.startswith("  ") and " = " in line]
     values = [words for words in values if "." in words[0] or words[0] == "decode"]
-    settings = {name: value for name, value in values if name != "classifier.callbacks"}
+    settings = dict(values)
     names = {name.replace("__", ".") for name in model.get_params()}
     assert names - {"classifier", "binner", "classifier.callbacks"} <= {*settings}
     assert {"classifier.runtime.device", "classifier.lr"} <= {*settings}
@@ -159,3 +172,11 @@ def test_parameters_are_listed_with_values_that_can_be_set_and_what_they_take(pr
 def test_the_schedule_that_none_stands_for_can_be_set():
     model = recipe("classifier.lr_schedule=None", "classifier.lr_schedule.step=3").model()
     assert isinstance(model.classifier.lr_schedule, StepDecay)
+
+
+def test_what_a_parameter_takes_is_told_with_what_it_means():
+    told = " ".join(describe_parameters("fast", presets.fast()).split())
+    assert '"uniform" makes bins of equal width over age_range. "balanced" makes' in told
+    assert 'Takes {"output", "classifier", "block5", "block4", "block3", "block2", "all"}.' in told
+    assert '"auto" depends on what is trained and by which optimizer.' in told
+    assert "callbacks = " not in told

@@ -1,6 +1,9 @@
 import csv
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +15,8 @@ from PIL import Image
 
 import skage
 from skage import BinnedAgeRegressor
+from skage._app import search
+from skage.datasets import make_faces
 
 from .test_cli import TINY, run
 
@@ -41,10 +46,17 @@ def fits(monkeypatch):
     return seen
 
 
-def tune(table, *more, grid=GRID):
+def arguments(table, grid):
+    """A search with tiny networks, which sets no parameter that is searched."""
+    searched = {text.partition("=")[0] for text in grid}
+    settings = [text for text in TINY[1::2] if text.partition("=")[0] not in searched]
     folder = table.parent
-    given = ["-o", folder / "age.skage", "--cache", folder / "kept", "--folds", 2, *TINY, *grid]
-    return run("tune", table, *given, *more)
+    given = [table, "-o", folder / "age.skage", "--cache", folder / "kept", "--folds", 2, *grid]
+    return ["tune", *map(str, given), *(word for text in settings for word in ("--set", text))]
+
+
+def tune(table, *more, grid=GRID):
+    return run(*arguments(table, grid), *more)
 
 
 def test_it_writes_a_table_and_the_best_model(table, tmp_path, fits):
@@ -106,7 +118,7 @@ def test_fits_with_other_data_or_settings_are_told_of_and_not_used(table, fits, 
     result = tune(table, *change, grid=few)
     assert result.exit_code == 0, result.output
     assert len(fits) == (4 if "--folds" in change else 2) + 1
-    assert "age.search.jsonl holds 2 fits with other data, parameters, folds" in result.output
+    assert "age.search.jsonl contains 2 fits with other data, parameters, folds" in result.output
     fits.clear()
     assert tune(table, grid=few).exit_code == 0  # which are still there
     assert len(fits) == 1
@@ -125,24 +137,23 @@ def test_an_image_that_changed_is_other_data(table, paths, fits):
     assert len(fits) == 2 + 1
 
 
-def test_a_file_that_is_not_of_a_search_is_left_alone(table, tmp_path, fits):
-    (tmp_path / "age.search.jsonl").write_text("my notes\n")
+@pytest.mark.parametrize("content", ["my notes", "my notes\n"])
+def test_a_file_that_is_not_of_a_search_is_left_alone(table, tmp_path, fits, content):
+    (tmp_path / "age.search.jsonl").write_text(content)
     result = tune(table)
     assert result.exit_code == 1
     assert "age.search.jsonl, line 1, is not a finished fit. Remove the file, or" in result.output
-    assert (tmp_path / "age.search.jsonl").read_text() == "my notes\n"
+    assert (tmp_path / "age.search.jsonl").read_text() == content
     assert not fits
 
 
 def test_a_search_that_was_killed_goes_on(table, tmp_path, fits):
-    given = [table, "-o", tmp_path / "age.skage", "--cache", tmp_path / "kept", "--folds", 2]
-    command = [sys.executable, "-m", "skage", "tune", *given, *TINY, *GRID]
     journal = tmp_path / "age.search.jsonl"
-    search = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
-    with search:
-        while search.poll() is None and not (journal.exists() and journal.read_bytes()):
+    command = [sys.executable, "-m", "skage", *arguments(table, GRID)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (journal.exists() and journal.read_bytes()):
             time.sleep(0.005)
-        search.kill()
+        process.kill()
     n_done = journal.read_bytes().count(b"\n")
     assert 1 <= n_done < 8
     result = tune(table)
@@ -201,13 +212,76 @@ def test_what_two_candidates_crop_has_their_own_size(table, monkeypatch):
     assert set(sizes) == {(32, 32), (48, 48)}
 
 
-def test_an_image_that_cannot_be_read_is_told_once_and_left_out(table, tmp_path, paths):
-    frame = pd.read_csv(table)
+@pytest.fixture
+def with_broken(table, tmp_path):
+    """The table with a file in the middle that is no image."""
     (tmp_path / "broken.png").write_bytes(b"broken")
-    frame.loc[40] = [str(tmp_path / "broken.png"), 30, "p99", 31]
-    frame.to_csv(table, index=False)
-    assert "broken.png (item " in tune(table).output
-    result = tune(table, "--set", "classifier.on_error=skip")
+    lines = table.read_text().splitlines()
+    lines.insert(21, f"{tmp_path / 'broken.png'},30,p99,31")
+    table.write_text("\n".join(lines))
+    return table
+
+
+def test_an_image_that_cannot_be_read_ends_the_search_before_the_first_fit(with_broken, fits):
+    result = tune(with_broken)
+    assert result.exit_code == 1
+    message = "Error: 1 of 41 images cannot be read. Pass --on-error skip to leave such images out."
+    assert message in result.output
+    assert "broken.png (item 20) is not a readable image: unknown format.\n" in result.output
+    assert not fits
+
+
+def test_an_image_that_cannot_be_read_is_told_once_and_left_out(with_broken, tmp_path):
+    result = tune(with_broken, "--on-error", "skip")
     assert result.exit_code == 0, result.output
-    assert result.output.count("images cannot be read and are left out of fit") <= 2
+    assert "Warning: 1 of 41 images cannot be used and are left out:\n" in result.output
+    assert result.output.count("broken.png") == 1
+    assert "The best one, fitted to 40 images: " in result.output
     assert np.isfinite(pd.read_csv(tmp_path / "age.search.csv")["mae"]).all()
+
+
+def test_images_without_a_face_are_left_out_of_a_search(table, tmp_path):
+    scenes = make_faces(16, 160, random_state=1, scenes=True)
+    rows = ["path,age"]
+    for i, (pixels, age) in enumerate(zip(scenes.data, scenes.target, strict=True)):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{age}")
+    table.write_text("\n".join(rows))
+    result = tune(table, "--crop", "haar", "--margin", 0.2, grid=["--grid", "binner.n_bins=2,3"])
+    assert result.exit_code == 0, result.output
+    n_left_out = int(re.search(r"Warning: (\d+) of 16 images cannot be used", result.output)[1])
+    assert 0 < n_left_out < 16
+    assert f"fitted to {16 - n_left_out} images" in result.output
+    assert "left out of fit" not in result.output
+
+
+def test_the_files_of_two_searches_do_not_meet(table, tmp_path):
+    few = ["--grid", "binner.n_bins=3"]
+    for name in ("y.v1", "y.v2"):
+        assert tune(table, "-o", tmp_path / name, grid=few).exit_code == 0
+        for ending in ("", ".search.csv", ".search.jsonl"):
+            assert (tmp_path / f"{name}{ending}").exists()
+
+
+def test_an_error_is_not_told_to_go_away_by_itself(table, fits, monkeypatch):
+    def fail(self, X, *arguments):
+        raise ValueError("always")
+
+    monkeypatch.setattr(BinnedAgeRegressor, "fit", fail)
+    result = tune(table)
+    assert result.output.endswith("jsonl.\nError: always\n")
+    assert "Run the same command again" not in result.output
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_killed_process_is_one_line_and_the_search_can_go_on(table, monkeypatch):
+    monkeypatch.setattr(search, "_fit", kill_own_process)
+    result = tune(table, "--jobs", 2)
+    assert result.exit_code == 1
+    assert "0 of 8 fits are in " in result.output
+    assert "Run the same command again to go on from there." in result.output
+    assert result.output.splitlines()[-1].startswith("Error: A process that fitted models was kil")
+
+
+def kill_own_process(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -100,7 +100,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
     with clear_errors():
         model = recipe.model()
         faces = read_faces(data, **options)
-        check_output(output, [data, *faces.data, *recipe.files])
+        check_output(output, [data, *faces.data, model.classifier.weights or ""])
         check_fit(model, faces.target)
         images = cropped(faces.data, crop_side(model), **options)
         model.fit(images, faces.target)

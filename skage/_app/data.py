@@ -200,7 +200,7 @@ def leave_out_unreadable(faces: Any, images: Any, on_error: str) -> Any:
     from .._images.reading import readable
 
     mask = readable(images)
-    errors = [error_of(images, position) for position in (~mask).nonzero()[0]]
+    errors = [error_of(images, position) for position in (~mask).nonzero()[0].tolist()]
     broken = [error for error in errors if not error.skip] if on_error == "raise" else []
     of_all = f"of {count(len(mask), 'image')}"
     if broken:

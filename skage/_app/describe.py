@@ -85,7 +85,8 @@ def _explanation(text: str) -> str:
 
 def _sentences(text: str | None) -> list[str]:
     """Those of the first paragraph."""
-    paragraph = " ".join((text or "").strip().split("\n\n")[0].split()).replace("`", "")
+    paragraph = (text or "").strip().split("\n\n")[0].replace("`", "")
+    paragraph = " ".join(re.sub(r"-\n\s*", "-", paragraph).split())
     return re.split(r"(?<=[.])\s+(?=[A-Z\"\d(])", paragraph)
 
 

@@ -33,9 +33,10 @@ def parse_value(text: str) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return _make_object(node.func.id, node, text)
     try:
-        return ast.literal_eval(node)
+        value = ast.literal_eval(node)
     except _NOT_A_VALUE:
         return text
+    return text if isinstance(value, set) else value  # which no parameter takes
 
 
 def _make_object(name: str, node: ast.Call, text: str) -> Any:
@@ -167,8 +168,12 @@ def check_names(model: Any, settings: dict[str, Any]) -> None:
 
     model = clone(model)
     for name, value in sorted(settings.items(), key=lambda item: item[0].count("__")):
-        # Callbacks are objects that no text can write.
-        known = [k for k in _with_value_objects(model).get_params() if k != "classifier__callbacks"]
+        if name == "classifier__callbacks":
+            raise ValueError(
+                "classifier.callbacks are objects, which cannot be written on the command line. "
+                "Train in Python to use them."
+            )
+        known = [*_with_value_objects(model).get_params()]
         if name not in known or name == "classifier":  # which the preset's settings are in
             raise ValueError(_unknown(dotted(name), [dotted(k) for k in known]))
         model.set_params(**{name: clone(value, safe=False)})

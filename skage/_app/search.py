@@ -9,10 +9,11 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
-from .parameters import dotted, with_defaults, write_value
+from .parameters import dotted, spelled_out, write_value
 from .shell import count, tell
 
 # What no error depends on.
@@ -38,15 +39,20 @@ class Journal:
         self.path = path
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """The fits by their keys; a last line that was not written to its end is left out.
+        """The fits by their keys; a last line that was not written to its end is cut off.
 
         Raises
         ------
         ValueError
             If the file is something else.
         """
-        found = {}
-        for number, line in enumerate(self._lines(), 1):
+        found: dict[str, dict[str, Any]] = {}
+        if not self.path.exists():
+            return found
+        *lines, last = self.path.read_bytes().split(b"\n")
+        if last and not last.startswith(b"{"):  # not the beginning of a fit
+            lines.append(last)
+        for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
                 found[row["key"]] = {name: row[name] for name in _FIELDS}
@@ -55,15 +61,13 @@ class Journal:
                     f"{self.path}, line {number}, is not a finished fit. Remove the file, or name "
                     "another output with -o."
                 ) from error
+        if last:
+            os.truncate(self.path, self.path.stat().st_size - len(last))
         return found
 
-    def _lines(self) -> list[bytes]:
-        return self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
-
     def append(self, row: dict[str, Any]) -> None:
-        """Write a fit, behind the last line that is whole."""
+        """Write a fit."""
         with open(self.path, "ab") as file:
-            file.truncate(sum(len(line) + 1 for line in self._lines()))
             file.write(json.dumps(row).encode() + b"\n")
 
 
@@ -138,7 +142,7 @@ class Search:
         self._announce(journal, len(at), len(found), len(noted) - len(found))
         left = [place for key, place in at.items() if key not in found]
         work = (delayed(_fit)(*self._task(i, j), keys[i][j]) for i, j in left)
-        told: set[str] = set()
+        kinds: set[str] = set()  # of warnings
         try:
             with tqdm(
                 total=len(at), initial=len(found), desc="fits", unit="fit", disable=not progress
@@ -148,15 +152,15 @@ class Search:
                     journal.append(row)
                     found[row["key"]] = row
                     for message in messages:  # those that differ in more than numbers
-                        if (kind := re.sub(r"\d+", "", message)) not in told:
-                            told.add(kind)
+                        if (kind := re.sub(r"\d+", "", message)) not in kinds:
+                            kinds.add(kind)
                             tell(f"Warning: {message}")
                     bar.update()
-        except BaseException:
-            tell(
-                f"{len(found):,} of {count(len(at), 'fit')} are in {journal.path}. Run the same "
-                "command again to go on from there."
-            )
+        except BaseException as error:
+            told = f"{len(found):,} of {count(len(at), 'fit')} are in {journal.path}."
+            if isinstance(error, (KeyboardInterrupt, SystemExit, BrokenExecutor)):
+                told += " Run the same command again to go on from there."
+            tell(told)
             raise
         return [[found[key] for key in row] for row in keys]
 
@@ -167,8 +171,8 @@ class Search:
             lines.append(f"{n_found:,} of them are in {journal.path} already.")
         if n_others:
             lines.append(
-                f"{journal.path} holds {count(n_others, 'fit')} with other data, parameters, folds "
-                "or version of skage too, which stay there and are not used."
+                f"{journal.path} contains {count(n_others, 'fit')} with other data, parameters, "
+                "folds or version of skage too, which stay there and are not used."
             )
         tell("\n".join(lines))
 
@@ -181,7 +185,7 @@ class Search:
         """Digest of all that decides the error of a candidate in a fold."""
         from .. import __version__
 
-        parameters = with_defaults(self.models[i]).get_params()
+        parameters = spelled_out(self.models[i]).get_params()
         written = sorted(
             (name, type(value).__name__ if hasattr(value, "get_params") else repr(value))
             for name, value in parameters.items()

@@ -219,9 +219,7 @@ def check_output(
 ) -> None:
     """Fail before the work rather than after it, and keep the user's data."""
     if is_shell(output):
-        raise ValueError(
-            f"{what} cannot be written to standard output. Name a file with {option}."
-        )
+        raise ValueError(f"{what} cannot be written to standard output. Name a file with {option}.")
     folder = output.parent
     if output.exists():
         for given in inputs:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .._files.paths import replacing
-from .data import data_options, read_faces
+from .data import data_options, leave_out_unreadable, read_faces
 from .model import Recipe, check_fit, crop_side, model_options
 from .search import Journal, Search, make_table
 from .shell import (
@@ -61,12 +62,17 @@ _SHOWN = 5  # candidates that are printed
 )
 @model_options
 @data_options
+@click.option(
+    "--group-column",
+    "group",
+    help="Column of a CSV that names the person, whose images no fold parts.",
+)
 @face_options
 def tune(
     recipe: Recipe,
     data: Path,
     output: Path,
-    grid: Sequence[str],
+    grid: dict[str, list[Any]],
     folds: int,
     jobs: int,
     table: Path | None,
@@ -93,16 +99,20 @@ def tune(
     with clear_errors(), ended_by_signals():
         from sklearn.model_selection import ParameterGrid
 
-        from .parameters import read_grid
-
-        candidates = list(ParameterGrid(read_grid(grid)))
+        candidates = list(ParameterGrid(grid))
         models = [recipe.model(**candidate) for candidate in candidates]
-        table = output.with_suffix(".search.csv") if table is None else table
-        journal = Journal(output.with_suffix(".search.jsonl"))
+        table = _beside(output, ".search.csv") if table is None else table
+        journal = Journal(_beside(output, ".search.jsonl"))
+        _check_apart({"-o": output, "--table": table, "the file of finished fits": journal.path})
         faces = read_faces(data, **options)
-        for file in (output, table, journal.path):
-            check_output(file, [data, *faces.data])
+        inputs = [data, *faces.data, *(model.classifier.weights or "" for model in models)]
+        check_output(output, inputs)
+        check_output(table, inputs, "A table", "--table")
+        check_output(journal.path, inputs)
         sides = [crop_side(model) for model in models]
+        faces = leave_out_unreadable(
+            faces, cropped(faces.data, sides[0], **options), options["on_error"]
+        )
         crops = {side: cropped(faces.data, side, **options) for side in set(sides)}
         images = [crops[side] for side in sides]
         settings = crop_settings(**options)
@@ -117,10 +127,24 @@ def tune(
         best = found.index[0]
         model = recipe.model(**candidates[best]).fit(images[best], faces.target)
         save_model(model, output)
+    n_read = len(faces.data) - model.classifier_.n_skipped_
     click.echo(
-        f"The best one, fitted to {count(len(faces.data), 'image')}: "
+        f"The best one, fitted to {count(n_read, 'image')}: "
         f"{click.format_filename(output)}\nAll candidates: {click.format_filename(table)}"
     )
+
+
+def _beside(output: Path, ending: str) -> Path:
+    """The file beside the model file with its name and another ending."""
+    name = output.stem if output.suffix == ".skage" else output.name
+    return output.with_name(name + ending)
+
+
+def _check_apart(files: dict[str, Path]) -> None:
+    """Refuse files of which one would replace another."""
+    for (option, file), (other, path) in combinations(files.items(), 2):
+        if os.path.realpath(file) == os.path.realpath(path):
+            raise ValueError(f"{option} and {other} are the same file, {file}. Name another one.")
 
 
 def _show(found: Any, median_mae: float) -> None:
