@@ -1,4 +1,4 @@
-"""Drawn faces of known ages, and loaders of public datasets.
+"""Drawn faces of known ages, loaders of public datasets, and groups of near-duplicates.
 
 A loader reads the folder that a dataset's authors distribute. It neither downloads files
 nor decodes images, and warns about images that should be there but are missing or empty.
@@ -12,7 +12,8 @@ target : ndarray of shape (n_samples,), float64
     Ages in years.
 groups : ndarray of shape (n_samples,), int
     Images of one person share a group, and so do identical files. Pass it as
-    ``groups`` to scikit-learn, so that no split separates them.
+    ``groups`` to scikit-learn, so that no split separates them. Copies that are not
+    identical are found by `group_near_duplicates`, which reads the images.
 frame : pandas.DataFrame with n_samples rows
     The columns path, age, content (one code for all identical files), and whatever else
     the dataset provides, such as person, sex, ethnicity, or split ("train", "valid" or
@@ -37,10 +38,13 @@ from ._fgnet import load_fgnet
 from ._folder import load_folder
 from ._imdb import load_imdb_clean, load_imdb_wiki
 from ._morph2 import load_morph2
+from ._near import find_near_duplicates, group_near_duplicates
 from ._table import load_table
 from ._utkface import load_utkface
 
 __all__ = [
+    "find_near_duplicates",
+    "group_near_duplicates",
     "load_aaf",
     "load_afad",
     "load_agedb",
