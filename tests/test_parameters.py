@@ -174,6 +174,10 @@ def test_the_schedule_that_none_stands_for_can_be_set():
     assert isinstance(model.classifier.lr_schedule, StepDecay)
 
 
+def test_the_binner_that_none_stands_for_can_be_set():
+    assert repr(recipe("binner=None").model().binner) == "AgeBinner()"
+
+
 def test_what_a_parameter_takes_is_told_with_what_it_means():
     told = " ".join(describe_parameters("fast", presets.fast()).split())
     assert '"uniform" makes bins of equal width over age_range. "balanced" makes' in told

@@ -91,7 +91,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_table(table, tmp_path, fi
     journal.write_text("\n".join([*lines[:5], lines[5][:20]]))  # as if killed while it wrote
     fits.clear()
     result = tune(table)
-    assert "8 fits.\n5 of them are in " in result.output
+    assert "age.search.jsonl contains 5 of them already." in result.output
     assert len(fits) == 3 + 1
     assert pd.read_csv(tmp_path / "age.search.csv").drop(columns="seconds").equals(table_before)
     assert expected.exit_code == result.exit_code == 0
@@ -172,7 +172,7 @@ def test_an_interrupted_search_says_how_to_go_on(table, tmp_path, fits, monkeypa
     monkeypatch.setattr(BinnedAgeRegressor, "fit", interrupt)
     result = tune(table)
     assert result.exit_code == 1
-    assert "2 of 8 fits are in " in result.output
+    assert "age.search.jsonl contains 2 of 8 fits. Run the same command again" in result.output
     assert "Run the same command again to go on from there." in result.output
     assert len((tmp_path / "age.search.jsonl").read_text().splitlines()) == 2
 
@@ -269,7 +269,7 @@ def test_an_error_is_not_told_to_go_away_by_itself(table, fits, monkeypatch):
 
     monkeypatch.setattr(BinnedAgeRegressor, "fit", fail)
     result = tune(table)
-    assert result.output.endswith("jsonl.\nError: always\n")
+    assert result.output.endswith("age.search.jsonl contains 0 of 8 fits.\nError: always\n")
     assert "Run the same command again" not in result.output
 
 
@@ -278,7 +278,7 @@ def test_a_killed_process_is_one_line_and_the_search_can_go_on(table, monkeypatc
     monkeypatch.setattr(search, "_fit", kill_own_process)
     result = tune(table, "--jobs", 2)
     assert result.exit_code == 1
-    assert "0 of 8 fits are in " in result.output
+    assert "age.search.jsonl contains 0 of 8 fits. " in result.output
     assert "Run the same command again to go on from there." in result.output
     assert result.output.splitlines()[-1].startswith("Error: A process that fitted models was kil")
 

@@ -121,14 +121,12 @@ def _read_utkface(folder: Path) -> Any:
 def _left_out(folder: Path, taken: Iterable[str]) -> list[str]:
     """Names of the images in a folder that were not taken."""
     from .._images.reading import has_image_suffix
-    from ..datasets._rows import files, is_hidden
+    from ..datasets._rows import check_folder, files, is_hidden
 
-    found = {os.path.abspath(path) for path in taken}
-    images = (
-        path for path in files(folder) if has_image_suffix(path) and not is_hidden(path, folder)
-    )
-    others = (path for path in images if os.path.abspath(path) not in found)
-    return [click.format_filename(path.relative_to(folder)) for path in others]
+    root, found = check_folder(folder), set(taken)
+    others = (path for path in files(root) if os.fspath(path) not in found)
+    images = (path for path in others if has_image_suffix(path) and not is_hidden(path, root))
+    return [click.format_filename(path.relative_to(root)) for path in images]
 
 
 def is_table(data: Path) -> bool:

@@ -134,7 +134,7 @@ class Recipe:
         """
         from sklearn.base import clone
 
-        from .. import presets
+        from .. import AgeBinner, presets
         from .parameters import check_names, check_values
 
         settings = {k: clone(v, safe=False) for k, v in (self.settings | more).items()}
@@ -144,6 +144,8 @@ class Recipe:
         own = "classifier__"
         model = make(**{k.removeprefix(own): v for k, v in settings.items() if k.startswith(own)})
         model.set_params(**{k: v for k, v in settings.items() if not k.startswith(own)})
+        if model.binner is None:
+            model.binner = AgeBinner()  # which None stands for
         check_values(model)
         return model
 

@@ -53,7 +53,7 @@ _SECONDS = 2.0  # that images are predicted for, at least, before their ages are
     "--coverage",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.9,
-    help="Probability that the interval from low to high is to hold.",
+    help="Probability between the bounds of the interval, low and high.",
 )
 @cache_option
 @face_options

@@ -157,7 +157,7 @@ class Search:
                             tell(f"Warning: {message}")
                     bar.update()
         except BaseException as error:
-            told = f"{len(found):,} of {count(len(at), 'fit')} are in {journal.path}."
+            told = f"{journal.path} contains {len(found):,} of {count(len(at), 'fit')}."
             if isinstance(error, (KeyboardInterrupt, SystemExit, BrokenExecutor)):
                 told += " Run the same command again to go on from there."
             tell(told)
@@ -168,7 +168,7 @@ class Search:
         candidates = count(len(self.models), "candidate")
         lines = [f"{candidates} in {len(self.folds)} folds: {count(n_fits, 'fit')}."]
         if n_found:
-            lines.append(f"{n_found:,} of them are in {journal.path} already.")
+            lines.append(f"{journal.path} contains {n_found:,} of them already.")
         if n_others:
             lines.append(
                 f"{journal.path} contains {count(n_others, 'fit')} with other data, parameters, "
