@@ -144,16 +144,15 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 data.release(nets[-1].module_)
                 held_out.append(versions[0].positions[is_valid])
             files.remove()
-        self._set_fitted(
-            labels.classes, frozen, nets, held_out, len(versions[0].errors), _preparation(images)
-        )
+        facts = held_out, len(versions[0].errors), _preparation(images)
+        self._set_fitted(labels.classes, frozen, nets, *facts, self._sides())
         self._make_ready(network)
         return self
 
-    def _set_fitted(self, classes, frozen, nets, held_out, n_skipped, preparation):
+    def _set_fitted(self, classes, frozen, nets, held_out, n_skipped, preparation, sides):
         self.classes_, self.frozen_, self.nets_ = classes, frozen, nets
         self.held_out_, self.n_skipped_, self.preparation_ = held_out, n_skipped, preparation
-        self.image_size_, self.resized_ = self._sides()
+        self.image_size_, self.resized_ = sides
         self.history_ = [
             ({"member": member} if len(nets) > 1 else {})
             | {k: v for k, v in row.items() if k != "batches"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, Self
 
@@ -60,6 +61,8 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         Their weights, which sum to 1.
     binner_ : AgeBinner
         The bins of the averaged distribution.
+    n_features_in_, feature_names_in_
+        Those of the first member; not set for images.
 
     See Also
     --------
@@ -156,6 +159,9 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
     def _set_fitted(self, members, weights):
         self.estimators_, self.weights_ = members, weights
         self.binner_ = _common_bins(members)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(members[0], name):
+                setattr(self, name, getattr(members[0], name))
 
     def predict_dist(self, X: Any) -> np.ndarray:
         """Predict the averaged distribution over the bins.
@@ -243,10 +249,14 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        if self.estimators:
-            first = get_tags(self.estimators[0][1])
-            tags.input_tags = first.input_tags
-            tags.non_deterministic = first.non_deterministic
+        members = [get_tags(model) for _, model in self.estimators]
+        if members:
+            tags.input_tags = replace(
+                members[0].input_tags,
+                sparse=all(member.input_tags.sparse for member in members),
+                allow_nan=all(member.input_tags.allow_nan for member in members),
+            )
+            tags.non_deterministic = any(member.non_deterministic for member in members)
         return tags
 
 

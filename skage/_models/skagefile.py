@@ -214,9 +214,8 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
         _load_weights(frozen, "frozen", tensors, header)
     for name, head in zip(names, heads, strict=True):
         _load_weights(head, name, tensors, header)
-    model = assemble(classifier, binner, criterion, classes, frozen, heads)
+    model = assemble(classifier, binner, criterion, classes, frozen, heads, (image_size, resized))
     classifier.history_, classifier.n_skipped_ = header["history"], header["n_skipped"]
-    classifier.image_size_, classifier.resized_ = image_size, resized
     classifier.preparation_ = header["preparation"]
     model.set_params(decode=header["decode"])
     for estimator in (model, classifier, binner):
@@ -258,10 +257,13 @@ def assemble(
     classes: np.ndarray,
     frozen: Layers | None,
     heads: Sequence[Layers],
+    sides: tuple[int, int],
 ) -> BinnedAgeRegressor:
     """Return a fitted model made of trained networks and a fitted binner."""
     nets = [restore_net(head, criterion) for head in heads]
-    classifier._set_fitted(classes, frozen, nets, held_out=[], n_skipped=0, preparation=None)
+    classifier._set_fitted(
+        classes, frozen, nets, held_out=[], n_skipped=0, preparation=None, sides=sides
+    )
     model = BinnedAgeRegressor(classifier, binner)
     model.binner_, model.classifier_ = binner, classifier
     return model

@@ -104,8 +104,8 @@ def load_age_network(
         output_layer.weight.copy_(torch.eye(len(values)))
         output_layer.bias.zero_()
     criterion = Criterion(check_loss("cross_entropy"), values)
-    codes = np.arange(len(values))
-    return assemble(classifier, binner, criterion, codes, layers, [head])
+    codes, sides = np.arange(len(values)), (layers.size, layers.size)
+    return assemble(classifier, binner, criterion, codes, layers, [head], sides)
 
 
 def _check_values(ages: ArrayLike | None, n_outputs: int) -> np.ndarray:

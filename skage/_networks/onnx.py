@@ -235,6 +235,6 @@ def _reason(error: Exception) -> str:
             "keeps weights in another file. Merge them: "
             "onnx.save(onnx.load('network.onnx'), 'merged.onnx')."
         )
-    if "Protobuf parsing failed" in text or "ModelProto does not have" in text:
+    if "protobuf parsing failed" in text.lower() or "ModelProto does not have" in text:
         return "is not an ONNX file, or is damaged. Download or export it again."
     return f"cannot be run by this version of onnxruntime: {_first(error)}."

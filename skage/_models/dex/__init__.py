@@ -143,7 +143,8 @@ def _fitted(tensors: Mapping[str, Tensor], mean: Sequence[float], path: str) -> 
     )
     head = vgg.head(_N_AGES, bin_values=ages.tolist())
     criterion = Criterion(check_loss(classifier.loss), binner.bin_values_)
-    return assemble(classifier, binner, criterion, ages, vgg.frozen(), [head])
+    sides = classifier._sides()
+    return assemble(classifier, binner, criterion, ages, vgg.frozen(), [head], sides)
 
 
 def _read(path: str) -> list[Layer]:

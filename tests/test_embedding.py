@@ -1,0 +1,415 @@
+import copy
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from joblib import Parallel, delayed
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from torch import nn
+
+import skage
+from skage import (
+    AgeBinner,
+    BinnedAgeRegressor,
+    EmbeddingClassifier,
+    Preprocessing,
+    Runtime,
+    load_age_network,
+)
+from skage._files.container import read_container, write_container
+from skage.augment import Jitter
+from skage.images import check_images
+
+from .conftest import tiny_classifier
+
+RAW = Preprocessing(mean=0, std=255)
+
+
+def write_onnx(path, *, shape=("n", 3, 32, 32), inputs=("image",), seed=0, metadata=None):
+    """A network whose outputs are features (n, 16) and probabilities of 4 ages."""
+    random = np.random.default_rng(seed)
+    last = shape[-1] == 3
+    sides = [s if isinstance(s, int) else 32 for s in (shape[1:3] if last else shape[2:])]
+    n_cells = (sides[0] // 8) * (sides[1] // 8)
+    weights = {
+        "kernel": random.normal(size=(4, 3, 8, 8)) / 8,
+        "dense": random.normal(size=(4 * n_cells, 16)) / 4,
+        "ages": random.normal(size=(16, 4)),
+    }
+    nodes = [
+        *([helper.make_node("Transpose", ["image"], ["first"], perm=[0, 3, 1, 2])] * last),
+        helper.make_node("Conv", ["first" if last else "image", "kernel"], ["map"], strides=[8, 8]),
+        helper.make_node("Flatten", ["map"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "dense"], ["linear"]),
+        helper.make_node("Relu", ["linear"], ["features"]),
+        helper.make_node("MatMul", ["features", "ages"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    values = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, size)
+        for name, size in [
+            *((name, shape) for name in inputs),
+            ("features", ("n", 16)),
+            ("probabilities", ("n", 4)),
+        ]
+    }
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [values[name] for name in inputs],
+        [values["features"], values["probabilities"]],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    return write_onnx(tmp_path_factory.mktemp("network") / "face.onnx")
+
+
+def embedding(network, cache=None, **options):
+    defaults = {
+        "preprocessing": RAW,
+        "output": None if isinstance(network, nn.Module) else "features",
+        "hidden_layer_sizes": (8,),
+        "test_augment": None,
+        "max_epochs": 2,
+        "batch_size": 16,
+        "lr": 0.01,
+        "random_state": 0,
+        "runtime": Runtime(n_jobs=1, feature_cache=cache),
+    }
+    return EmbeddingClassifier(network, **defaults | options)
+
+
+def model_of(network, n_bins=4, **options):
+    return BinnedAgeRegressor(embedding(network, **options), AgeBinner(n_bins))
+
+
+class Tiny(nn.Module):
+    def __init__(self, seed=0, names=None):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.BatchNorm2d(4), nn.Flatten())
+        self.names = names
+
+    def forward(self, x):
+        found = self.layers(x)
+        return found if self.names is None else dict.fromkeys(self.names, found)
+
+
+def test_it_learns_ages_from_the_features_of_an_onnx_file(network, faces):
+    model = model_of(network, max_epochs=60, validation_fraction=0).fit(faces.data, faces.target)
+    ages = model.predict(faces.data)
+    constant = np.abs(faces.target - np.median(faces.target)).mean()
+    assert np.abs(ages - faces.target).mean() < 0.7 * constant
+    assert model.classifier_.frozen_(torch.from_numpy(faces.data[:2])).shape == (2, 16)
+    assert model.classifier_.net_.predict_proba(np.zeros((3, 16), np.float32)).shape == (3, 4)
+
+
+def test_pixels_are_fed_as_the_preprocessing_says(network, faces):
+    import onnxruntime
+
+    settings = Preprocessing(channels="bgr", mean=(10, 20, 30), std=2.0)
+    fitted = embedding(network, preprocessing=settings).fit(faces.data, faces.target > 30)
+    pixels = faces.data[:3]
+    x = ((pixels[..., ::-1] - np.array([10.0, 20, 30])) / 2).transpose(0, 3, 1, 2)
+    session = onnxruntime.InferenceSession(network)
+    [expected] = session.run(["features"], {"image": x.astype(np.float32)})
+    np.testing.assert_allclose(fitted.frozen_(torch.from_numpy(pixels)), expected, rtol=1e-4)
+
+
+def test_channels_last_and_a_fixed_batch_give_the_same_features(tmp_path, faces):
+    shapes = [("n", 3, 32, 32), ("n", 32, 32, 3), (3, 3, 32, 32), ("n", 3, "h", "w")]
+    found = []
+    for i, shape in enumerate(shapes):
+        path = write_onnx(tmp_path / f"{i}.onnx", shape=shape)
+        settings = Preprocessing(size=32, std=255)
+        fitted = model_of(path, preprocessing=settings).fit(faces.data, faces.target)
+        found.append(fitted.predict(faces.data[:7]))
+    for ages in found[1:]:
+        np.testing.assert_allclose(ages, found[0], rtol=1e-4)
+
+
+def test_what_a_file_states_is_used(tmp_path, faces):
+    stated = {"Image.BitmapPixelFormat": "Bgr8", "Image.NominalPixelRange": "Normalized_0_1"}
+    path = write_onnx(tmp_path / "a.onnx", metadata=stated)
+    fitted = embedding(path, preprocessing=None).fit(faces.data, faces.target > 30)
+    assert fitted.frozen_.is_bgr
+    assert fitted.frozen_.std.tolist() == [255.0] * 3
+    assert fitted.image_size_ == 32
+
+
+def test_what_a_torch_module_of_timm_states_is_used(faces):
+    module = Tiny()
+    record = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5, 0.25, 0.5)}
+    module.pretrained_cfg = record
+    fitted = embedding(module, preprocessing=None).fit(faces.data, faces.target > 30)
+    assert fitted.frozen_.mean.tolist() == [127.5] * 3
+    assert fitted.frozen_.std.tolist() == [127.5, 63.75, 127.5]
+
+
+@pytest.mark.parametrize("transform", ["sqrt", "unit", "log", None])
+def test_features_are_transformed_and_standardised(network, faces, transform):
+    fitted = embedding(network, transform=transform, validation_fraction=0)
+    fitted.fit(faces.data, faces.target > 30)
+    head = fitted.net_.module_
+    features = fitted.frozen_(torch.from_numpy(faces.data))
+    x = (head.transformed(features) - head.center) / head.scale
+    np.testing.assert_allclose(x.mean(dim=0), 0, atol=0.05)
+    spread = x.std(dim=0, correction=0).numpy()
+    np.testing.assert_allclose(spread[spread > 0], 1, atol=0.05)
+
+
+def test_validation_images_do_not_standardise_the_features(network, faces):
+    fitted = embedding(network, validation_fraction=0.5).fit(faces.data, faces.target > 30)
+    rows = np.delete(np.arange(len(faces.data)), fitted.held_out_[0])
+    features = fitted.frozen_(torch.from_numpy(faces.data[rows])).half().float()
+    np.testing.assert_allclose(fitted.net_.module_.center, features.mean(dim=0), rtol=1e-3)
+
+
+def test_a_renamed_file_hits_the_cache_and_another_does_not(tmp_path, faces, monkeypatch):
+    calls = []
+    forward = skage._networks.embedding.OnnxEmbedding.features
+
+    def counted(self, x):
+        calls.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr("skage._networks.embedding.OnnxEmbedding.features", counted)
+    first = write_onnx(tmp_path / "a.onnx")
+    model_of(first, cache=tmp_path / "cache").fit(faces.data, faces.target)
+    assert sum(calls) > len(faces.data)
+    skage.clear_memory()
+    calls.clear()
+    (tmp_path / "a.onnx").rename(tmp_path / "b.onnx")
+    model_of(tmp_path / "b.onnx", cache=tmp_path / "cache").fit(faces.data, faces.target)
+    assert sum(calls) <= 2  # gray images that tell the number of features
+    calls.clear()
+    other = write_onnx(tmp_path / "a.onnx", seed=1)
+    model_of(other, cache=tmp_path / "cache").fit(faces.data, faces.target)
+    assert sum(calls) > len(faces.data)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_it_is_an_ordinary_estimator(network, faces, kind):
+    given = network if kind == "onnx" else Tiny()
+    settings = Preprocessing(size=32, std=255)
+    model = model_of(given, preprocessing=settings, n_members=2, test_augment="mirror")
+    fitted = clone(model).fit(faces.data, faces.target)
+    ages = fitted.predict(faces.data)
+    again = pickle.loads(pickle.dumps(fitted))
+    assert (again.predict(faces.data) == ages).all()
+    assert (clone(model).fit(faces.data, faces.target).predict(faces.data) == ages).all()
+    assert (np.concatenate([fitted.predict(faces.data[:5]), ages[5:]]) == ages).all()
+    [elsewhere] = Parallel(2)([delayed(fitted.predict)(faces.data)])
+    np.testing.assert_allclose(elsewhere, ages, rtol=1e-4)
+
+
+def test_it_is_searched(network, faces, tmp_path):
+    grid = {"classifier__transform": [None, "sqrt"], "binner__n_bins": [3, 5]}
+    model = model_of(network, cache=tmp_path)
+    search = GridSearchCV(model, grid, cv=2, scoring="neg_mean_absolute_error")
+    search.fit(faces.data, faces.target)
+    assert len(search.predict(faces.data[:3])) == 3
+
+
+def test_a_torch_module_is_not_changed(faces):
+    module = Tiny().train()
+    before = copy.deepcopy(module.state_dict())
+    model_of(module, preprocessing=Preprocessing(size=32)).fit(faces.data, faces.target)
+    assert module.training
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert all(p.requires_grad for p in module.parameters())
+
+
+def test_a_forked_process_predicts(network, faces):
+    import multiprocessing
+
+    fitted = model_of(network).fit(faces.data, faces.target)
+    expected = fitted.predict(faces.data)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(fitted.predict(faces.data)))
+    process.start()
+    assert receiver.poll(60)
+    np.testing.assert_allclose(receiver.recv(), expected, rtol=1e-4)
+    process.join()
+
+
+def test_a_model_file_holds_the_network(tmp_path, faces):
+    path = write_onnx(tmp_path / "face.onnx")
+    settings = Preprocessing(channels="bgr", mean=(1, 2, 3), std=255)
+    model = model_of(path, preprocessing=settings, transform="sqrt", n_members=2)
+    model.set_params(classifier__augment=Jitter(1)).fit(faces.data, faces.target)
+    model.save(tmp_path / "age.skage")
+    (tmp_path / "face.onnx").unlink()
+    loaded = skage.load(tmp_path / "age.skage")
+    assert (loaded.predict(faces.data) == model.predict(faces.data)).all()
+    assert loaded.classifier_.preprocessing.channels == "bgr"
+    loaded.save(tmp_path / "again.skage")
+    again = skage.load(tmp_path / "again.skage")
+    assert (again.predict(faces.data) == model.predict(faces.data)).all()
+    with pytest.raises(ValueError, match="network of an EmbeddingClassifier"):
+        tiny_classifier(weights=tmp_path / "age.skage").fit(faces.data, faces.target > 30)
+
+
+def test_a_torch_module_is_not_written_to_a_model_file(tmp_path, faces):
+    model = model_of(Tiny(), preprocessing=Preprocessing(size=32)).fit(faces.data, faces.target)
+    with pytest.raises(TypeError, match=r"torch\.onnx\.export"):
+        model.save(tmp_path / "age.skage")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_network_in_a_model_file_is_refused(network, tmp_path, faces):
+    model_of(network).fit(faces.data, faces.target).save(tmp_path / "age.skage")
+    header, tensors = read_container(tmp_path / "age.skage")
+    tensors["frozen.content"] = tensors["frozen.content"][:100]
+    write_container(tmp_path / "age.skage", header, tensors)
+    with pytest.raises(ValueError, match="ONNX"):
+        skage.load(tmp_path / "age.skage").predict(faces.data)
+
+
+def test_its_own_ages_without_training(network, tmp_path, faces):
+    import onnxruntime
+
+    model = load_age_network(
+        network, preprocessing=RAW, output="probabilities", ages=[10, 20, 40, 80]
+    )
+    x = (faces.data / 255).transpose(0, 3, 1, 2).astype(np.float32)
+    [p] = onnxruntime.InferenceSession(network).run(["probabilities"], {"image": x})
+    np.testing.assert_allclose(model.predict_dist(faces.data), p, atol=2e-3)
+    np.testing.assert_allclose(model.predict(faces.data), p @ [10, 20, 40, 80], atol=0.1)
+    model.save(tmp_path / "age.skage")
+    loaded = skage.load(tmp_path / "age.skage")
+    assert (loaded.predict(faces.data) == model.predict(faces.data)).all()
+
+
+def test_ages_count_from_zero_unless_given(network):
+    model = load_age_network(network, preprocessing=RAW, output=1)
+    assert model.binner_.bin_values_.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_logits_are_ages_too(faces):
+    model = load_age_network(Tiny(), preprocessing=Preprocessing(size=32, std=255))
+    layers = model.classifier_.frozen_
+    expected = layers(torch.from_numpy(faces.data)).softmax(dim=1)
+    np.testing.assert_allclose(model.predict_dist(faces.data), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ages": [1, 2]}, r"ages has shape \(2,\), but the network has 4 outputs"),
+        ({"ages": [4, 3, 2, 1]}, "finite and ascending"),
+    ],
+)
+def test_ages_that_do_not_match_are_refused(network, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_age_network(network, preprocessing=RAW, output="probabilities", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": None}, "has several outputs. Pass output= one of: 'features' "),
+        ({"output": "fetures"}, "has no output 'fetures'. Pass output= one of: 'features' "),
+        ({"output": 2}, "has no output 2"),
+        ({"preprocessing": None}, "does not say how its pixels are normalised"),
+        ({"preprocessing": Preprocessing(size=64)}, "takes images of 32 pixels, not size=64"),
+        ({"preprocessing": Preprocessing(std=0)}, "std=0 must be above 0"),
+        (
+            {"preprocessing": Preprocessing(mean=(1, 2))},
+            "must be a number, or three",
+        ),
+        ({"preprocessing": Preprocessing(channels="gbr")}, "'channels' parameter"),
+        ({"preprocessing": Preprocessing(std=1e-38)}, "not finite"),
+        ({"hidden_layer_sizes": (0,)}, "whole numbers above 0"),
+    ],
+)
+def test_wrong_settings_are_refused(network, faces, options, message):
+    with pytest.raises(ValueError, match=message):
+        embedding(network, **options).fit(faces.data, faces.target > 30)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": ("n", 3, "h", "w")}, "takes images of any size"),
+        ({"shape": ("n", 3, 32, 40)}, "which are not square"),
+        ({"shape": ("n", 1, 32, 32)}, "not float images of shape"),
+        ({"inputs": ("image", "mask")}, r"has 2 inputs \('image', 'mask'\)"),
+    ],
+)
+def test_networks_that_do_not_take_images_are_refused(tmp_path, faces, options, message):
+    path = write_onnx(tmp_path / "a.onnx", **options)
+    with pytest.raises(ValueError, match=message) as caught:
+        embedding(path).fit(faces.data, faces.target > 30)
+    assert "a.onnx" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_not_networks_are_refused(tmp_path, faces, network):
+    def refused(path, message):
+        with pytest.raises(ValueError, match=message) as caught:
+            embedding(path).fit(faces.data, faces.target > 30)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+
+    refused(tmp_path / "missing.onnx", "does not exist")
+    refused(tmp_path, "is a folder")
+    (tmp_path / "text.onnx").write_text("no network")
+    refused(tmp_path / "text.onnx", "is not an ONNX file, or is damaged")
+    content = Path(network).read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
+    refused(tmp_path / "cut.onnx", "is not an ONNX file, or is damaged")
+    with open(tmp_path / "huge.onnx", "wb") as file:
+        file.truncate(2**31)
+    refused(tmp_path / "huge.onnx", "larger than 2 GB")
+    model = onnx.load(network)
+    model.graph.node[0].op_type = "Convolve"
+    onnx.save(model, tmp_path / "unknown.onnx")
+    refused(tmp_path / "unknown.onnx", "cannot be run by this version of onnxruntime.*Convolve")
+    model = onnx.load(network)
+    onnx.save(model, tmp_path / "outside.onnx", save_as_external_data=True, size_threshold=0)
+    refused(tmp_path / "outside.onnx", "keeps weights in another file. Merge them")
+
+
+def test_a_missing_extra_is_named(network, faces, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    skage.clear_memory()
+    with pytest.raises(ImportError, match=re.escape("pip install 'skage[onnx]'")):
+        embedding(network).fit(faces.data, faces.target > 30)
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        (Tiny(), {"preprocessing": None}, "Tiny does not say how its pixels are normalised"),
+        (Tiny(), {"preprocessing": RAW}, "Tiny does not say the size of its images"),
+        (Tiny(), {"output": "a"}, "returns one tensor. Pass output=None"),
+        (Tiny(names="ab"), {}, r"returns the outputs \['a', 'b'\]. Pass output='a'"),
+    ],
+)
+def test_wrong_settings_of_a_module_are_refused(faces, module, options, message):
+    options = {"preprocessing": Preprocessing(size=32)} | options
+    with pytest.raises(ValueError, match=message):
+        embedding(module, **options).fit(faces.data, faces.target > 30)
+
+
+def test_an_output_of_several_is_picked(faces):
+    module = Tiny(names="ab")
+    fitted = embedding(module, preprocessing=Preprocessing(size=32), output="b")
+    fitted.fit(faces.data, faces.target > 30)
+    assert fitted.predict_proba(check_images(faces.data)).shape == (len(faces.data), 2)
