@@ -74,11 +74,15 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Return the compute dtype; "auto" is bfloat16 if the hardware multiplies it, else float32."""
+    """Return the compute dtype; "auto" is bfloat16 where it is faster than float32.
+
+    On a CPU that takes matrix units (AMX). With AVX-512's instructions for bfloat16 alone,
+    VGG16 was measured to be slower than in float32: 2.7 images/s against 4.7 on a core.
+    """
     if precision == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+            fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
         return torch.bfloat16 if fast else torch.float32
     return getattr(torch, precision)
