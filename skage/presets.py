@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+from torch import nn
 
 from .augment import Jitter
 from .binning import AgeBinner
 from .classifier import VGG16Classifier
+from .embedding import EmbeddingClassifier
 from .regressor import BinnedAgeRegressor
 from .schedules import OneCycle
 
-__all__ = ["accurate", "dex", "fast"]
+__all__ = ["accurate", "dex", "face", "fast"]
 
 
 def fast(**parameters: Any) -> BinnedAgeRegressor:
@@ -85,6 +89,39 @@ def accurate(**parameters: Any) -> BinnedAgeRegressor:
     )
     bins = AgeBinner(50, encoding="gaussian", sigma=4)
     return BinnedAgeRegressor(classifier.set_params(**parameters), bins, decode="median")
+
+
+def face(network: str | os.PathLike | nn.Module, **parameters: Any) -> BinnedAgeRegressor:
+    """Make a model of dense layers on a frozen face network, not yet fitted.
+
+    Parameters
+    ----------
+    network : path or torch.nn.Module
+        An ONNX file or a torch module; see `EmbeddingClassifier`.
+    **parameters : dict
+        Parameters of EmbeddingClassifier to change, such as `preprocessing` and `output`,
+        which most networks need.
+
+    Returns
+    -------
+    model : BinnedAgeRegressor
+
+    Notes
+    -----
+    The settings were chosen with one network, HSE-FaceRec's MobileNet, which was trained
+    to recognise the faces of VGGFace2 and, in a second output, ages of an unnamed source.
+    FACE_FIGURES
+
+    Examples
+    --------
+    >>> from skage import Preprocessing, presets
+    >>> caffe = Preprocessing(channels="bgr", mean=(103.939, 116.779, 123.68))
+    >>> model = presets.face("faceres.onnx", preprocessing=caffe, output="global_pooling/Mean")
+    >>> model.classifier.transform
+    'sqrt'
+    """
+    classifier = EmbeddingClassifier(network, transform="sqrt", validation_fraction=0)
+    return BinnedAgeRegressor(classifier.set_params(**parameters), AgeBinner())
 
 
 def dex(**parameters: Any) -> BinnedAgeRegressor:

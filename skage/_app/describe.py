@@ -28,8 +28,8 @@ def describe_parameters(preset: str, model: Any) -> str:
         lines += ["", "", *_title(prefix.rstrip("."), type(estimator)), ""]
         lines += _parameters(estimator, prefix)
     for kind in value_classes().values():
-        if not any(isinstance(value, kind) for value in values.values()):
-            places = " and ".join(dotted(place) for place in _places(kind, model))
+        places = " and ".join(dotted(place) for place in _places(kind, model))
+        if places and not any(isinstance(value, kind) for value in values.values()):
             lines += ["", "", *_title(f"{places} may be {kind.__name__}(...)", kind), ""]
             lines += _parameters(kind(), "")
     return "\n".join(lines)

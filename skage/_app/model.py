@@ -14,18 +14,22 @@ from .shell import PathType, clear_errors, progress_option, with_options
 #: Which parameter each option sets.
 _SETS = {
     "weights": "classifier__weights",
+    "network": "classifier__network",
     "feature_cache": "classifier__runtime__feature_cache",
     "checkpoint": "classifier__runtime__checkpoint",
     "on_error": "classifier__on_error",
     "random_state": "classifier__random_state",
     "progress": "classifier__verbose",
 }
+#: Options without which a preset is not a model, with values that stand for any.
+_REQUIRED = {"face": {"network": "network.onnx"}}
 _OPTIONS = (
     click.option(
         "--preset",
-        type=click.Choice(["fast", "accurate", "dex"]),
+        type=click.Choice(["fast", "accurate", "face", "dex"]),
         default="fast",
-        help="Recipe to start from: the dense layers alone, convolutions too, or the paper's.",
+        help="Recipe to start from: dense layers on frozen VGG16, its last block too, dense layers "
+        "on a face network, or the paper's.",
     ),
     click.option(
         "--set",
@@ -44,6 +48,11 @@ _OPTIONS = (
         type=PathType(),
         help='Start from "imagenet", from random weights ("none"), or from a file of weights or '
         "of a trained model.  [default: the preset's]",
+    ),
+    click.option(
+        "--network",
+        type=PathType(),
+        help="With --preset face: the ONNX file of the network.",
     ),
     click.option(
         "--on-error",
@@ -77,7 +86,7 @@ def model_options(command: Any) -> Any:
             with clear_errors():
                 from .describe import describe_parameters
 
-                recipe = _recipe(preset, assignments, {})
+                recipe = _recipe(preset, assignments, _REQUIRED.get(preset, {}))
                 click.echo(describe_parameters(preset, recipe.model()))
             return
         for parameter in context.command.params:
@@ -138,8 +147,11 @@ class Recipe:
         from .parameters import check_names, check_values
 
         settings = {k: clone(v, safe=False) for k, v in (self.settings | more).items()}
-        make = getattr(presets, self.preset)
-        check_names(make(), settings)
+        make, required = getattr(presets, self.preset), _REQUIRED.get(self.preset, {})
+        check_names(make(**required), settings)
+        for option in required:
+            if _SETS[option] not in settings:
+                raise ValueError(f"--preset {self.preset} needs --{option}.")
         # The preset itself, as some of its values follow from others.
         own = "classifier__"
         model = make(**{k.removeprefix(own): v for k, v in settings.items() if k.startswith(own)})

@@ -59,11 +59,11 @@ def value_classes() -> dict[str, Any]:
     """The classes by name that values of parameters may be of."""
     from sklearn.base import BaseEstimator
 
-    from .. import BinnedAgeRegressor, VGG16Classifier
+    from .. import BinnedAgeRegressor, EmbeddingClassifier, VGG16Classifier
 
     kinds = {
         kind.__name__: kind
-        for owner in (BinnedAgeRegressor, VGG16Classifier)
+        for owner in (BinnedAgeRegressor, EmbeddingClassifier, VGG16Classifier)
         for constraints in owner._parameter_constraints.values()
         for kind in constraints
         if isinstance(kind, type) and issubclass(kind, BaseEstimator)
