@@ -10,7 +10,7 @@ import click
 from .. import __version__
 from .cache import cache
 from .data import data_options, read_faces
-from .model import Recipe, check_fit, crop_side, model_options
+from .model import Recipe, check_fit, crop_side, model_options, pretrained_file
 from .predict import predict
 from .shell import (
     DATA,
@@ -100,7 +100,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
     with clear_errors():
         model = recipe.model()
         faces = read_faces(data, **options)
-        check_output(output, [data, *faces.data, model.classifier.weights or ""])
+        check_output(output, [data, *faces.data, pretrained_file(model)])
         check_fit(model, faces.target)
         images = cropped(faces.data, crop_side(model), **options)
         model.fit(images, faces.target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -175,6 +176,13 @@ def check_fit(model: Any, ages: Any) -> None:
         warnings.simplefilter("ignore")  # fit warns again
         clone(model.binner).fit(ages)
         model.classifier._training_config(len(ages))
+
+
+def pretrained_file(model: Any) -> str:
+    """The file of weights or of a network that a model starts from, or "" if it has none."""
+    parameters = model.classifier.get_params(deep=False)
+    found = parameters.get("weights") or parameters.get("network")
+    return found if isinstance(found, str) and os.path.isfile(found) else ""
 
 
 def crop_side(model: Any) -> int:

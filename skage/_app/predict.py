@@ -106,10 +106,10 @@ def predict(
 
         is_original = model_path.suffix.lower() in (".caffemodel", ".onnx")
         model: Any = load_dex(model_path) if is_original else load(model_path)
-        model.classifier_.set_params(
-            on_error="skip", runtime__feature_cache=feature_cache, verbose=0
-        )
-        size = model.classifier_.resized_
+        classifiers = [member.classifier_ for member in getattr(model, "estimators_", [model])]
+        for classifier in classifiers:
+            classifier.set_params(on_error="skip", runtime__feature_cache=feature_cache, verbose=0)
+        size = max(classifier.resized_ for classifier in classifiers)
         images = cropped(paths, size, feature_cache=feature_cache, **face_options)
         try:
             errors = _predict(model, paths, images, output, coverage, progress)

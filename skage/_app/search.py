@@ -13,6 +13,7 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
+from .model import pretrained_file
 from .parameters import dotted, spelled_out, write_value
 from .shell import count, tell
 
@@ -191,9 +192,8 @@ class Search:
             for name, value in parameters.items()
             if name not in _NO_MATTER
         )
-        weights = parameters["classifier__weights"]
-        if isinstance(weights, str) and os.path.exists(weights):
-            written.append(("file", repr(_file_facts(weights))))
+        if file := pretrained_file(self.models[i]):
+            written.append(("file", repr(_file_facts(file))))
         hasher = hashlib.blake2b(digest_size=16)
         hasher.update(repr([__version__, written, self._facts]).encode(errors="surrogateescape"))
         for rows in (*self.folds[j], self.ages):

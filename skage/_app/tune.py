@@ -12,7 +12,7 @@ import click
 
 from .._files.paths import replacing
 from .data import data_options, leave_out_unreadable, read_faces
-from .model import Recipe, check_fit, crop_side, model_options
+from .model import Recipe, check_fit, crop_side, model_options, pretrained_file
 from .search import Journal, Search, make_table
 from .shell import (
     DATA,
@@ -105,7 +105,7 @@ def tune(
         journal = Journal(_beside(output, ".search.jsonl"))
         _check_apart({"-o": output, "--table": table, "the file of finished fits": journal.path})
         faces = read_faces(data, **options)
-        inputs = [data, *faces.data, *(model.classifier.weights or "" for model in models)]
+        inputs = [data, *faces.data, *map(pretrained_file, models)]
         check_output(output, inputs)
         check_output(table, inputs, "A table", "--table")
         check_output(journal.path, inputs)
