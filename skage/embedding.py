@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from ._activations.features import Features
+from ._activations.pool import shared_pool
 from ._classifier import ImageClassifier
+from ._images.reading import check_images
 from ._networks.embedding import TRANSFORMS, Embedding, make_layers
 from ._sklearn import StrOptions
 from ._training import auto
@@ -220,6 +226,40 @@ class EmbeddingClassifier(ImageClassifier):
         self.on_error = on_error
         self.random_state = random_state
         self.verbose = verbose
+
+    def embed(self, X: Any) -> np.ndarray:
+        """Return the network's features, as they are before the transform.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features), float32
+            NaN where `on_error` is "skip" and the image cannot be read.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read and `on_error` is "raise".
+
+        See Also
+        --------
+        skage.datasets.group_near_duplicates : Groups images by such features.
+        """
+        check_is_fitted(self)
+        images = check_images(X)
+        network, _ = self._get_ready()
+        with self._open_store() as store:
+            pool = shared_pool(network, store, make=False)
+            features = Features(network, store, pool, self._reading())
+            found = np.full((len(images), *network.layout[0]), np.nan, dtype=np.float32)
+            with contextlib.closing(features.stream(images)) as chunks:
+                for chunk in chunks:
+                    if chunk.positions:
+                        found[chunk.positions] = chunk.activations.float().cpu().numpy()
+        return found
 
     def _make_network(self):
         sizes = check_layers(self.hidden_layer_sizes)

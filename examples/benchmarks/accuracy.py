@@ -1,13 +1,19 @@
 """What each part of a recipe is worth on UTKFace: five folds, a table, a plot.
 
     python examples/benchmarks/accuracy.py --data UTKFACE --weights vgg16_features.safetensors \
-        --scratch SCRATCH --plot accuracy.png
+        --network faceres.onnx --scratch SCRATCH --plot accuracy.png
 
 Nothing is chosen by the fold that is reported: learning rate and weight decay of the
 frozen rows are searched within the other four. Rows that differ from "classifier" in one
 thing take both over, or search the learning rate anew where the loss or the inputs are
 of another scale. The rows that train convolutions have fixed settings; docs/benchmarks.md
 says where they come from.
+
+The rows of "face network" need --network: HSE-FaceRec's MobileNet as an ONNX file, with
+the outputs global_pooling/Mean and age_pred/Softmax. It has seen VGGFace2's millions of
+faces, and ages of an unnamed source.
+
+A second table leaves out the test images that have a near-duplicate in another fold.
 
 Each fit is written to --scratch as it ends, so that a run that was cut off goes on;
 --rows and --folds take some of them only; the table has all that is there of these folds.
@@ -28,20 +34,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from accuracy_table import Rows, plot_bins, table
 from earlier import earlier_attempt
 from folds import read_folds
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from skage import AgeBinner, BinnedAgeRegressor, Runtime, VGG16Classifier, presets
+from skage import (
+    AgeBinner,
+    AgeEnsemble,
+    BinnedAgeRegressor,
+    Preprocessing,
+    Runtime,
+    VGG16Classifier,
+    load_age_network,
+    presets,
+)
 from skage.augment import Jitter
+from skage.datasets import group_near_duplicates
 from skage.schedules import OneCycle, StepDecay
 
 N_BINS = (10, 20, 50, 101)
 GRID = {
     "classifier__lr": [0.01, 0.02, 0.04, 0.08],
     "classifier__weight_decay": [0.0005, 0.005, 0.05],
+}
+FACE_GRID = {
+    "classifier__lr": [0.003, 0.01, 0.02],
+    "classifier__weight_decay": [0.001, 0.005, 0.02],
 }
 # Of losses and inputs of another scale.
 RATES = (0.001, 0.003, 0.01, 0.03)
@@ -60,6 +82,10 @@ class Fit:
         Whether the base is the default model, whose parameters are not searched.
     deep : bool
         Whether the base trains convolutions.
+    face : bool
+        Whether the base is the preset of face networks.
+    searched : bool
+        Whether learning rate and weight decay of that preset are chosen.
     rates : tuple of float
         Learning rates to choose from in place of the base's.
     n_members : tuple of int
@@ -72,6 +98,8 @@ class Fit:
 
     changes: dict[str, Any]
     deep: bool = False
+    face: bool = False
+    searched: bool = False
     default: bool = False
     rates: tuple[float, ...] = ()
     n_members: tuple[int, ...] = (1,)
@@ -118,6 +146,26 @@ def deep_model(weights: str, cache: Path, scratch: Path) -> BinnedAgeRegressor:
         random_state=0,
     )
     return BinnedAgeRegressor(classifier, AgeBinner(50, encoding="gaussian", sigma=SIGMA))
+
+
+def face_options(output: str) -> dict[str, Any]:
+    """How HSE-FaceRec's MobileNet is fed, as its authors feed it."""
+    pixels = Preprocessing(channels="bgr", mean=(103.939, 116.779, 123.68))
+    return {"preprocessing": pixels, "output": output}
+
+
+class Stored(BaseEstimator):
+    """A member of an average, whose distributions are known."""
+
+    def __init__(self, binner: AgeBinner, distribution: np.ndarray):
+        self.binner, self.distribution = binner, distribution
+        self.binner_ = binner
+
+    def fit(self, X: Any, y: Any) -> Stored:
+        return self
+
+    def predict_dist(self, X: Any) -> np.ndarray:
+        return self.distribution
 
 
 def regression(kind: str) -> dict[str, Any]:
@@ -189,6 +237,9 @@ FITS: dict[str, Fit] = {
     "block5, regression": Fit(regression("l1"), deep=True, decodings=("mean",)),
     "block5, as DEX trains": Fit(AS_DEX, deep=True),
     "block4": Fit({"classifier__trainable": "block4"}, deep=True, mirror=True),
+    "face network": Fit({}, face=True, mirror=True),
+    "face network, 3 heads": Fit({"classifier__n_members": 3}, face=True, mirror=True),
+    "face network, searched": Fit({}, face=True, searched=True, mirror=True),
     **{
         f"block5, seed {seed}": Fit({"classifier__random_state": seed}, deep=True, mirror=True)
         for seed in range(1, 5)
@@ -196,10 +247,14 @@ FITS: dict[str, Fit] = {
 }
 
 
-# Networks of one recipe that were trained one by one, and how many are averaged.
+ZERO_SHOT = "face network, zero-shot"
+# Averages of the distributions of others, with equal weights.
 ENSEMBLES = {
     f"block5, {n} networks": ("block5", *(f"block5, seed {seed}" for seed in range(1, n)))
     for n in (2, 3, 5)
+} | {
+    "face network + zero-shot": ("face network, 3 heads", ZERO_SHOT),
+    "face network + block5": ("face network, 3 heads", "block5"),
 }
 
 
@@ -210,11 +265,13 @@ class Benchmark:
     ----------
     data, scratch : Path
     weights : str
+    network : str
+        A face network, if its rows are wanted.
     """
 
-    def __init__(self, data: Path, weights: str, scratch: Path):
+    def __init__(self, data: Path, weights: str, scratch: Path, network: str = ""):
         self.paths, self.ages, self.fold = read_folds(data)
-        self.weights, self.scratch = weights, scratch
+        self.weights, self.scratch, self.network = weights, scratch, network
         self.cache = scratch / "cache"
         (scratch / "fits").mkdir(parents=True, exist_ok=True)
 
@@ -224,7 +281,8 @@ class Benchmark:
         model = self.base(fit).set_params(**fit.changes)
         elsewhere = {"classifier__runtime": None}
         parameters = model.set_params(**elsewhere).get_params()
-        facts = [self.weights, fit, GRID, sorted(parameters.items(), key=lambda item: item[0])]
+        pretrained = self.network if fit.face or name == ZERO_SHOT else self.weights
+        facts = [pretrained, fit, GRID, sorted(parameters.items(), key=lambda item: item[0])]
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=4).hexdigest()
         return self.scratch / "fits" / f"{name.replace(' ', '_')}-{digest}-{fold}.json"
 
@@ -239,9 +297,12 @@ class Benchmark:
         return json.loads(file.read_text())
 
     def base(self, fit: Fit) -> BinnedAgeRegressor:
+        cache = {"runtime__feature_cache": self.cache}
         if fit.default:
-            cache = {"runtime__feature_cache": self.cache}
             return presets.fast(weights=self.weights, random_state=0, **cache)
+        if fit.face:
+            options = face_options("global_pooling/Mean") | cache
+            return presets.face(self.network, random_state=0, **options)
         if fit.deep:
             return deep_model(self.weights, self.cache, self.scratch)
         return frozen_model(self.weights, self.cache)
@@ -268,7 +329,9 @@ class Benchmark:
 
     def fit(self, fit: Fit, fold: int) -> dict[str, Any]:
         model = self.base(fit)
-        if not (fit.deep or fit.default):
+        if fit.searched:
+            model.set_params(**self.search(model, FACE_GRID, fold))
+        elif not (fit.deep or fit.default or fit.face):
             model.set_params(**self.run("search", fold, self.searched))
         model.set_params(**fit.changes)
         if fit.rates:
@@ -293,7 +356,7 @@ class Benchmark:
                 for decode in fit.decodings:
                     ages = model.set_params(decode=decode).decode_dist(distribution)
                     cells = row(ages, seconds, n_trained, model.classifier.lr)
-                    if fit.deep and decode == "mean":  # for ensembles
+                    if (fit.deep or fit.face) and decode == "mean":  # for averages
                         cells["distribution"] = distribution.astype(float).round(6).tolist()
                     rows[variant(n_members, view, decode)] = cells
         return rows
@@ -303,28 +366,73 @@ class Benchmark:
         if name not in ENSEMBLES:
             file = self.file(name, fold)
             return json.loads(file.read_text()) if file.exists() else None
-        members = [self.known(member, fold) for member in ENSEMBLES[name]]
-        if not all(members):
+        members = {member: self.known(member, fold) for member in ENSEMBLES[name]}
+        if not all(members.values()):
             return None
-        fit = FITS[ENSEMBLES[name][0]]
-        model = self.base(fit).set_params(**fit.changes)
-        model.binner_ = clone(model.binner).fit(self.ages[self.fold != fold])
+        test = self.fold == fold
         rows = {}
         for view in (None, "mirror"):
-            shared = [member[variant(1, view, "mean")] for member in members]
-            distribution = np.mean([cells["distribution"] for cells in shared], axis=0)
-            seconds = sum(cells["seconds"] for cells in shared)
-            for decode in fit.decodings:
+            key = variant(1, view, "mean")
+            shared = {k: m.get(key) or m[variant(1, None, "mean")] for k, m in members.items()}
+            stored = [
+                (k, FrozenEstimator(Stored(self.binner(k, fold), np.array(cells["distribution"]))))
+                for k, cells in shared.items()
+            ]
+            model = AgeEnsemble(stored).fit(self.paths[test], self.ages[test])
+            distribution = model.predict_dist(self.paths[test])
+            seconds = sum(cells["seconds"] for cells in shared.values())
+            n_trained = sum(cells["n_trained"] for cells in shared.values())
+            for decode in ("mean", "median", "mode"):
                 ages = model.set_params(decode=decode).decode_dist(distribution)
-                rows[variant(1, view, decode)] = row(
-                    ages, seconds, shared[0]["n_trained"], shared[0]["lr"]
-                )
+                rows[variant(1, view, decode)] = row(ages, seconds, n_trained)
         return rows
+
+    def binner(self, name: str, fold: int) -> AgeBinner:
+        """The fitted bins of a row."""
+        if name == ZERO_SHOT:
+            return self.zero_shot_model().binner_
+        fit = FITS[name]
+        model = self.base(fit).set_params(**fit.changes)
+        return clone(model.binner).fit(self.ages[self.fold != fold])
+
+    def zero_shot_model(self) -> BinnedAgeRegressor:
+        model = load_age_network(self.network, **face_options("age_pred/Softmax"))
+        model.classifier_.runtime = Runtime(feature_cache=self.cache)
+        return model
+
+    def zero_shot(self, fold: int) -> dict[str, Any]:
+        """The network's own ages, without training."""
+        model, test = self.zero_shot_model(), np.flatnonzero(self.fold == fold)
+        rows = {}
+        for view in (None, "mirror"):
+            model.classifier_.set_params(test_augment=view)
+            distribution = model.predict_dist(self.paths[test])
+            for decode in ("mean", "median", "mode"):
+                cells = row(model.set_params(decode=decode).decode_dist(distribution), 0.0, 0)
+                if decode == "mean":
+                    cells["distribution"] = distribution.astype(float).round(6).tolist()
+                rows[variant(1, view, decode)] = cells
+        return rows
+
+    def is_unique(self) -> np.ndarray:
+        """Whether an image has no near-duplicate in another fold, (n,), bool.
+
+        Pixels and, if there is a network, its features are compared.
+        """
+        groups = group_near_duplicates(self.paths)
+        if self.network:
+            classifier = self.base(FITS["face network"]).classifier.set_params(max_epochs=1)
+            features = classifier.fit(self.paths[:200], self.ages[:200] > 30).embed(self.paths)
+            groups = group_near_duplicates(
+                self.paths, groups=groups, features=features, threshold=0.9
+            )
+        n_folds = pd.Series(self.fold).groupby(groups).transform("nunique")
+        return (n_folds == 1).to_numpy()
 
     def rows(self, folds: Sequence[int]) -> Rows:
         """All that is there of some folds."""
         rows: Rows = {}
-        for name in ("constant median", "the earlier attempt", *FITS, *ENSEMBLES):
+        for name in ("constant median", "the earlier attempt", ZERO_SHOT, *FITS, *ENSEMBLES):
             for fold in folds:
                 found = self.known(name, fold)
                 if found == {}:
@@ -359,14 +467,15 @@ def variant(n_members: int, view: str | None, decode: str) -> str:
     return f"{networks}{'mirror image, ' if view else ''}{decode}"
 
 
-def n_trainable(classifier: VGG16Classifier) -> int:
+def n_trainable(classifier: Any) -> int:
     """Parameters that one network trained."""
     module = classifier.net_.module_
     total = sum(parameter.numel() for parameter in module.parameters())
-    is_dense = classifier.trainable in ("output", "classifier")
-    if is_dense and classifier.n_components is not None:  # folded into the first dense layer since
-        folded = module.classifier[0] if classifier.hidden_layer_sizes else module.classifier[1]
-        n_components = 2048 if classifier.n_components == "auto" else classifier.n_components
+    options = classifier.get_params(deep=False)
+    is_dense = options.get("trainable") in ("output", "classifier")
+    if is_dense and options["n_components"] is not None:  # folded into the first dense layer since
+        folded = module.classifier[0] if options["hidden_layer_sizes"] else module.classifier[1]
+        n_components = 2048 if options["n_components"] == "auto" else options["n_components"]
         total -= (folded.in_features - n_components) * folded.out_features
     return total
 
@@ -375,21 +484,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of UTKFace")
     parser.add_argument("--weights", default="imagenet", help="VGG16's, at least its convolutions")
+    parser.add_argument("--network", default="", help="ONNX file of HSE-FaceRec's MobileNet")
     parser.add_argument("--scratch", type=Path, required=True, help="folder for what is computed")
-    parser.add_argument("--rows", nargs="*", choices=FITS, default=list(FITS), help="fits to run")
+    parser.add_argument("--rows", nargs="*", choices=FITS, help="fits to run; default: all")
     parser.add_argument("--folds", nargs="*", type=int, default=list(range(5)), help="of 0 to 4")
     parser.add_argument("--plot", type=Path, help="where to draw the errors by bins")
     options = parser.parse_args()
 
-    benchmark = Benchmark(options.data, options.weights, options.scratch)
+    benchmark = Benchmark(options.data, options.weights, options.scratch, options.network)
+    names = options.rows or [name for name in FITS if options.network or not FITS[name].face]
     for fold in options.folds:
         benchmark.run("constant median", fold, benchmark.constant)
-        benchmark.run("the earlier attempt", fold, benchmark.earlier)
-    for name in options.rows:
+        if options.rows is None:
+            benchmark.run("the earlier attempt", fold, benchmark.earlier)
+        if options.network:
+            benchmark.run(ZERO_SHOT, fold, benchmark.zero_shot)
+    for name in names:
         for fold in options.folds:
             benchmark.run(name, fold, partial(benchmark.fit, FITS[name]))
     rows = benchmark.rows(options.folds)
     print(table(rows, benchmark.ages, benchmark.fold))
+    unique = benchmark.is_unique()
+    print(f"\nWithout the {(~unique).sum()} images that have a near-duplicate in another fold:\n")
+    print(table(rows, benchmark.ages, benchmark.fold, unique))
     if options.plot:
         plot_bins(rows, N_BINS, benchmark.ages, benchmark.fold, options.plot)
 

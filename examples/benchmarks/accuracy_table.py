@@ -23,25 +23,30 @@ _HEADS = ("model", "MAE of mean", "of median", "of mode", "CS@5", "AMAE")
 _HEADS += ("trained", "s", "lr", "folds")
 
 
-def table(rows: Rows, ages: np.ndarray, fold: np.ndarray) -> str:
+def table(rows: Rows, ages: np.ndarray, fold: np.ndarray, counted: np.ndarray | None = None) -> str:
     """Means and standard errors over the folds, in years, as Markdown.
+
+    `counted` is a mask of the images whose errors count; None counts all.
 
     CS@5 and AMAE are of the median where there is one, else of the mean. "trained" are
     the parameters of one network, s the time of the epochs of all its networks, lr what
     the folds chose.
     """
     lines = [" | ".join(_HEADS), " | ".join(["---"] + (len(_HEADS) - 1) * ["---:"])]
+    if counted is None:
+        counted = np.ones(len(ages), dtype=bool)
+    data = ages, fold, counted
     for name, folds in rows.items():
         known = {k: found for k, found in folds.items() if found}
         decodings = next(iter(known.values()), {})
         cells = [name]
         cells += [
-            _spread(mean_absolute_error, known, d, ages, fold) if d in decodings else ""
+            _spread(mean_absolute_error, known, d, *data) if d in decodings else ""
             for d in ("mean", "median", "mode")
         ]
         best = "median" if "median" in decodings else "mean"
-        cells.append(_spread(cumulative_score, known, best, ages, fold, digits=3))
-        cells.append(_spread(macro_mean_absolute_error, known, best, ages, fold))
+        cells.append(_spread(cumulative_score, known, best, *data, digits=3))
+        cells.append(_spread(macro_mean_absolute_error, known, best, *data))
         facts = [next(iter(found.values())) for found in known.values()]
         n_trained = max((fact["n_trained"] for fact in facts), default=0)
         cells.append(f"{n_trained / 1e6:.2f} M" if n_trained else "")
@@ -55,15 +60,25 @@ def table(rows: Rows, ages: np.ndarray, fold: np.ndarray) -> str:
 
 
 def _scores(
-    metric: Any, known: dict, decode: str, ages: np.ndarray, fold: np.ndarray
+    metric: Any,
+    known: dict,
+    decode: str,
+    ages: np.ndarray,
+    fold: np.ndarray,
+    counted: np.ndarray,
 ) -> np.ndarray:
-    return np.array([metric(ages[fold == k], f[decode]["ages"]) for k, f in known.items()])
+    return np.array(
+        [
+            metric(
+                ages[fold == k][counted[fold == k]], np.array(f[decode]["ages"])[counted[fold == k]]
+            )
+            for k, f in known.items()
+        ]
+    )
 
 
-def _spread(
-    metric: Any, known: dict, decode: str, ages: np.ndarray, fold: np.ndarray, digits: int = 2
-) -> str:
-    scores = _scores(metric, known, decode, ages, fold)
+def _spread(metric: Any, known: dict, decode: str, *data: np.ndarray, digits: int = 2) -> str:
+    scores = _scores(metric, known, decode, *data)
     if len(scores) < 2:
         return "".join(f"{score:.{digits}f}" for score in scores)
     return f"{scores.mean():.{digits}f} ± {scores.std(ddof=1) / len(scores) ** 0.5:.{digits}f}"
@@ -78,7 +93,7 @@ def plot_bins(
         for strategy, marker in (("uniform", "o"), ("balanced", "s")):
             folds = {k: rows.get(f"{k} {strategy}", {}) for k in n_bins}
             drawn = {
-                k: _scores(mean_absolute_error, known, decode, ages, fold)
+                k: _scores(mean_absolute_error, known, decode, ages, fold, np.full(len(ages), True))
                 for k, known in folds.items()
                 if len(known) > 1
             }
