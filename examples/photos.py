@@ -3,6 +3,9 @@
     pip install 'skage[faces]'
     python examples/photos.py --data PHOTOS --train UTKFACE --weights vgg16_features.safetensors
 
+With --network faceres.onnx (pip install 'skage[onnx]'), the frozen MobileNet of HSE-FaceRec
+takes the place of VGG16.
+
 PHOTOS is All-Age-Faces, or a part of it: one person a photo, the age in the file
 name. The model is trained on UTKFace's aligned crops, once, with the settings that
 the benchmarks found for them; nothing is tuned on the photos. Then each way of
@@ -19,14 +22,33 @@ import time
 import numpy as np
 from sklearn.pipeline import make_pipeline
 
-from skage import AgeBinner, BinnedAgeRegressor, FaceCropper, Runtime, VGG16Classifier
+from skage import (
+    AgeBinner,
+    BinnedAgeRegressor,
+    FaceCropper,
+    Preprocessing,
+    Runtime,
+    VGG16Classifier,
+    presets,
+)
 from skage.datasets import load_aaf, load_utkface
 from skage.metrics import cumulative_score, mean_absolute_error
 
 MARGINS = [0, 0.2, 0.4, 0.6]
 
 
-def train(faces, weights: str, cache: str, image_size: int) -> BinnedAgeRegressor:
+def face_model(network: str, cache: str) -> BinnedAgeRegressor:
+    return presets.face(
+        network,
+        preprocessing=Preprocessing(channels="bgr", mean=(103.939, 116.779, 123.68)),
+        output="global_pooling/Mean",
+        n_members=3,
+        runtime__feature_cache=cache,
+        random_state=0,
+    )
+
+
+def vgg_model(weights: str, cache: str, image_size: int) -> BinnedAgeRegressor:
     classifier = VGG16Classifier(
         weights=weights,
         image_size=image_size,
@@ -42,7 +64,7 @@ def train(faces, weights: str, cache: str, image_size: int) -> BinnedAgeRegresso
         runtime=Runtime(feature_cache=cache),
         random_state=0,
     )
-    return BinnedAgeRegressor(classifier, AgeBinner(20)).fit(faces.data, faces.target)
+    return BinnedAgeRegressor(classifier, AgeBinner(20))
 
 
 def error_of(ages: np.ndarray, predicted: np.ndarray) -> str:
@@ -60,6 +82,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of photos, as All-Age-Faces")
     parser.add_argument("--train", required=True, help="folder of UTKFace")
     parser.add_argument("--weights", default="imagenet", help="VGG16's, at least its convolutions")
+    parser.add_argument("--network", help="ONNX file of HSE-FaceRec's MobileNet")
     parser.add_argument("--yunet", help="YuNet's model file; downloaded if not given")
     parser.add_argument("--cache", default="auto", help="folder for frozen activations")
     parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
@@ -68,7 +91,11 @@ def main() -> None:
     photos = load_aaf(options.data)
     ages = photos.target
     faces = load_utkface(options.train)
-    model = train(faces, options.weights, options.cache, options.size)
+    if options.network:
+        model = face_model(options.network, options.cache)
+    else:
+        model = vgg_model(options.weights, options.cache, options.size)
+    model.fit(faces.data, faces.target)
     print(f"{len(ages)} photos of ages {ages.min():.0f} to {ages.max():.0f}")
     print("| way | no face | ms to find | images/s | MAE, years | bias | CS@5 |")
     print("|---|---:|---:|---:|---:|---:|---:|")

@@ -41,7 +41,7 @@ class Preprocessing(BaseEstimator):
     --------
     Common conventions:
 
-    >>> from skage.preprocessing import Preprocessing
+    >>> from skage import Preprocessing
     >>> zero_to_one = Preprocessing(mean=0, std=255)
     >>> arcface = Preprocessing(size=112, mean=127.5, std=127.5)
     >>> caffe = Preprocessing(size=224, channels="bgr", mean=(103.939, 116.779, 123.68))

@@ -14,9 +14,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from sklearn.frozen import FrozenEstimator
 
 import skage
-from skage import BinnedAgeRegressor
+from skage import AgeEnsemble, BinnedAgeRegressor
 from skage._app import cache
 from skage._app.cli import main
 from skage._app.shell import ended_by_signals
@@ -118,12 +119,51 @@ def test_trains_what_is_set(table, tmp_path):
     assert not list((tmp_path / "kept").iterdir())
 
 
+def test_a_face_network_is_trained_searched_and_predicts(table, paths, tmp_path, network):
+    settings = [
+        *("--preset", "face", "--network", network, "--no-progress"),
+        *("--set", "classifier.output=features", "--set", "classifier.max_epochs=1"),
+        *("--set", "classifier.preprocessing=Preprocessing(std=255)"),
+    ]
+    result = run("train", table, "-o", tmp_path / "age.skage", *settings)
+    assert "Trained on 40 images" in result.output
+    run("predict", *paths[:3], "-m", tmp_path / "age.skage", "-o", tmp_path / "ages.csv")
+    assert len(read(tmp_path / "ages.csv")) == 3
+    grid = ("--grid", "classifier.transform=None,sqrt", "--folds", 2, "--cache", tmp_path / "c")
+    result = run("tune", table, "-o", tmp_path / "best.skage", *settings, *grid)
+    assert "Best: --set classifier.transform=" in result.output
+
+
+def test_averages_predict(fitted, paths, tmp_path):
+    average = AgeEnsemble([("a", FrozenEstimator(fitted)), ("b", FrozenEstimator(fitted))])
+    average.fit(paths, np.arange(len(paths))).save(tmp_path / "both.skage")
+    run("predict", *paths[:3], "-m", tmp_path / "both.skage", "-o", tmp_path / "ages.csv")
+    ages = [float(row["age"]) for row in read(tmp_path / "ages.csv")]
+    np.testing.assert_allclose(ages, fitted.predict(paths[:3]), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--preset", "face"), "--preset face needs --network"),
+        (("--network", "a.onnx"), "There is no parameter 'classifier.network'"),
+        (("--preset", "face", "--network", "a.onnx"), "network='a.onnx' does not exist"),
+    ],
+)
+def test_a_network_and_its_preset_belong_together(table, arguments, message):
+    result = CliRunner().invoke(main, ["train", str(table), *arguments])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
 @pytest.mark.parametrize("command", ["train", "tune"])
 def test_parameters_are_listed_without_data(command):
     for preset in skage.presets.__all__:
         listed = run(command, "--help-parameters", "--preset", preset)
         assert listed.exit_code == 0, listed.output
-        model = getattr(skage.presets, preset)()
+        required = ["network.onnx"] if preset == "face" else []
+        model = getattr(skage.presets, preset)(*required)
         assert f"  classifier.max_epochs = {model.classifier.max_epochs}\n" in listed.output
     listed = run(command, "--set", "classifier.max_epochs=77", "--help-parameters")
     assert "  classifier.max_epochs = 77\n" in listed.output

@@ -9,7 +9,6 @@ import onnx
 import pytest
 import torch
 from joblib import Parallel, delayed
-from onnx import TensorProto, helper, numpy_helper
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from torch import nn
@@ -27,55 +26,9 @@ from skage._files.container import read_container, write_container
 from skage.augment import Jitter
 from skage.images import check_images
 
-from .conftest import tiny_classifier
+from .conftest import tiny_classifier, write_onnx
 
 RAW = Preprocessing(mean=0, std=255)
-
-
-def write_onnx(path, *, shape=("n", 3, 32, 32), inputs=("image",), seed=0, metadata=None):
-    """A network whose outputs are features (n, 16) and probabilities of 4 ages."""
-    random = np.random.default_rng(seed)
-    last = shape[-1] == 3
-    sides = [s if isinstance(s, int) else 32 for s in (shape[1:3] if last else shape[2:])]
-    n_cells = (sides[0] // 8) * (sides[1] // 8)
-    weights = {
-        "kernel": random.normal(size=(4, 3, 8, 8)) / 8,
-        "dense": random.normal(size=(4 * n_cells, 16)) / 4,
-        "ages": random.normal(size=(16, 4)),
-    }
-    nodes = [
-        *([helper.make_node("Transpose", ["image"], ["first"], perm=[0, 3, 1, 2])] * last),
-        helper.make_node("Conv", ["first" if last else "image", "kernel"], ["map"], strides=[8, 8]),
-        helper.make_node("Flatten", ["map"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "dense"], ["linear"]),
-        helper.make_node("Relu", ["linear"], ["features"]),
-        helper.make_node("MatMul", ["features", "ages"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    values = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, size)
-        for name, size in [
-            *((name, shape) for name in inputs),
-            ("features", ("n", 16)),
-            ("probabilities", ("n", 4)),
-        ]
-    }
-    graph = helper.make_graph(
-        nodes,
-        "network",
-        [values[name] for name in inputs],
-        [values["features"], values["probabilities"]],
-        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, metadata or {})
-    onnx.save(model, path)
-    return str(path)
-
-
-@pytest.fixture(scope="session")
-def network(tmp_path_factory):
-    return write_onnx(tmp_path_factory.mktemp("network") / "face.onnx")
 
 
 def embedding(network, cache=None, **options):
@@ -279,6 +232,17 @@ def test_a_damaged_network_in_a_model_file_is_refused(network, tmp_path, faces):
     write_container(tmp_path / "age.skage", header, tensors)
     with pytest.raises(ValueError, match="ONNX"):
         skage.load(tmp_path / "age.skage").predict(faces.data)
+
+
+def test_embed_returns_the_features(network, paths, tmp_path, faces):
+    (tmp_path / "bad.jpg").write_text("no image")
+    fitted = embedding(network, transform="sqrt", on_error="skip")
+    fitted.fit(faces.data, faces.target > 30)
+    features = fitted.embed([*paths[:3], str(tmp_path / "bad.jpg")])
+    assert features.shape == (4, 16)
+    expected = fitted.frozen_(torch.from_numpy(faces.data[:3]))
+    np.testing.assert_allclose(features[:3], expected, rtol=1e-2, atol=1e-3)
+    assert np.isnan(features[3]).all()
 
 
 def test_its_own_ages_without_training(network, tmp_path, faces):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skage import AgeBinner, BinnedAgeRegressor, presets
+from skage import AgeBinner, BinnedAgeRegressor, Preprocessing, presets
 
 
 def test_dex_is_the_recipe_of_the_paper():
@@ -58,3 +58,12 @@ def test_fast_is_the_default_model():
     assert fast.classifier.get_params() == default._get_classifier().get_params()
     assert fast.binner.get_params() == AgeBinner().get_params()
     assert fast.decode == default.decode
+
+
+def test_face_fits_a_face_network(network, faces):
+    settings = Preprocessing(std=255)
+    model = presets.face(network, output="features", preprocessing=settings, random_state=0)
+    assert model.classifier.transform == "sqrt"
+    with pytest.warns(UserWarning, match="only 40 images"):
+        model.fit(faces.data, faces.target)
+    assert model.predict(faces.data).shape == (40,)
