@@ -26,9 +26,9 @@ class Runtime(BaseEstimator):
         is one.
 
     precision : {"auto", "bfloat16", "float32"}, default="auto"
-        Arithmetic of the network. "auto" takes bfloat16 where it is faster:
-        on a GPU that multiplies it, and on a CPU with matrix units (AMX). Activations of the frozen layers are kept in
-        float16; "float32" keeps them in float32.
+        Arithmetic of the network. "auto" takes bfloat16 where it is faster: on a
+        GPU that multiplies it, and on a CPU with matrix units (AMX). Activations of
+        the frozen layers are kept in float16; "float32" keeps them in float32.
 
     n_jobs : int, default=None
         Number of threads that read and decode images; -1 takes all processors. None

@@ -147,7 +147,7 @@ def test_averages_predict(fitted, paths, tmp_path):
     [
         (("--preset", "face"), "--preset face needs --network"),
         (("--network", "a.onnx"), "There is no parameter 'classifier.network'"),
-        (("--preset", "face", "--network", "a.onnx"), "network='a.onnx' does not exist"),
+        (("--preset", "face", "--network", "a.onnx"), "a.onnx' does not exist"),
     ],
 )
 def test_a_network_and_its_preset_belong_together(table, arguments, message):

@@ -155,6 +155,20 @@ def test_images_pickles_and_model_files(faces, tmp_path):
     assert (skage.load(tmp_path / "again.skage").predict(faces.data) == ages).all()
 
 
+def test_a_model_file_holds_shared_frozen_layers_once(faces, tmp_path, vgg11_file):
+    named = [
+        (str(seed), tiny_model(max_epochs=1, weights=vgg11_file, random_state=seed))
+        for seed in range(3)
+    ]
+    model = AgeEnsemble(named).fit(faces.data, faces.target)
+    model.save(tmp_path / "three.skage")
+    model.estimators_[0].save(tmp_path / "one.skage")
+    sizes = [(tmp_path / name).stat().st_size for name in ("one.skage", "three.skage")]
+    assert sizes[1] < 1.1 * sizes[0]
+    loaded = skage.load(tmp_path / "three.skage")
+    assert (loaded.predict(faces.data) == model.predict(faces.data)).all()
+
+
 def test_skipped_images_are_nan(faces, paths, tmp_path):
     (tmp_path / "bad.jpg").write_text("no image")
     given = [*paths[:39], str(tmp_path / "bad.jpg")]

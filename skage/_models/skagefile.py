@@ -55,11 +55,18 @@ def save(model: BinnedAgeRegressor | AgeEnsemble, path: str | os.PathLike) -> No
     names = [name for name, _ in model.estimators]
     headers: list[dict[str, Any]] = []
     tensors: dict[str, torch.Tensor] = {}
+    known: dict[bytes, int] = {}  # the first member with these frozen layers, which keeps them
     for i, member in enumerate(model.estimators_):
         fitted = member.estimator if isinstance(member, FrozenEstimator) else member
         header, found = _describe(fitted)
-        headers.append(header)
-        tensors |= {f"{i}.{name}": tensor for name, tensor in found.items()}
+        frozen = fitted.classifier_.frozen_
+        keeper = i if frozen is None else known.setdefault(frozen.digest(), i)
+        headers.append(header | {"frozen_in": keeper})
+        tensors |= {
+            f"{i}.{name}": tensor.clone()  # a model may be a member twice
+            for name, tensor in found.items()
+            if keeper == i or not name.startswith("frozen.")
+        }
     own = {"names": names, "weights": model.weights_.tolist(), "decode": model.decode}
     write_container(path, {"kind": "AgeEnsemble", **own, "members": headers}, tensors)
 
@@ -165,8 +172,13 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
 def _rebuild_ensemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> AgeEnsemble:
     members = []
     for i, member in enumerate(header["members"]):
-        start = f"{i}."
-        own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+        starts = {f"{i}.": "", f"{member['frozen_in']}.frozen.": "frozen."}
+        own = {
+            place + name.removeprefix(start): tensor
+            for start, place in starts.items()
+            for name, tensor in tensors.items()
+            if name.startswith(start)
+        }
         members.append(FrozenEstimator(_rebuild(member, own)))
     named = list(zip(header["names"], members, strict=True))
     model = AgeEnsemble(named, weights=header["weights"], decode=header["decode"])
