@@ -237,8 +237,7 @@ FITS: dict[str, Fit] = {
     "block5, regression": Fit(regression("l1"), deep=True, decodings=("mean",)),
     "block5, as DEX trains": Fit(AS_DEX, deep=True),
     "block4": Fit({"classifier__trainable": "block4"}, deep=True, mirror=True),
-    "face network": Fit({}, face=True, mirror=True),
-    "face network, 3 heads": Fit({"classifier__n_members": 3}, face=True, mirror=True),
+    "face network": Fit({"classifier__n_members": 3}, face=True, n_members=(1, 3), mirror=True),
     "face network, searched": Fit({}, face=True, searched=True, mirror=True),
     **{
         f"block5, seed {seed}": Fit({"classifier__random_state": seed}, deep=True, mirror=True)
@@ -248,13 +247,13 @@ FITS: dict[str, Fit] = {
 
 
 ZERO_SHOT = "face network, zero-shot"
-# Averages of the distributions of others, with equal weights.
+# Averages of the distributions of others, with equal weights: how many networks of each.
 ENSEMBLES = {
-    f"block5, {n} networks": ("block5", *(f"block5, seed {seed}" for seed in range(1, n)))
+    f"block5, {n} networks": {"block5": 1} | {f"block5, seed {seed}": 1 for seed in range(1, n)}
     for n in (2, 3, 5)
 } | {
-    "face network + zero-shot": ("face network, 3 heads", ZERO_SHOT),
-    "face network + block5": ("face network, 3 heads", "block5"),
+    "face network, 3 networks + zero-shot": {"face network": 3, ZERO_SHOT: 1},
+    "face network, 3 networks + block5": {"face network": 3, "block5": 1},
 }
 
 
@@ -372,8 +371,8 @@ class Benchmark:
         test = self.fold == fold
         rows = {}
         for view in (None, "mirror"):
-            key = variant(1, view, "mean")
-            shared = {k: m.get(key) or m[variant(1, None, "mean")] for k, m in members.items()}
+            keys = {k: variant(n, view, "mean") for k, n in ENSEMBLES[name].items()}
+            shared = {k: members[k][key] for k, key in keys.items()}
             stored = [
                 (k, FrozenEstimator(Stored(self.binner(k, fold), np.array(cells["distribution"]))))
                 for k, cells in shared.items()

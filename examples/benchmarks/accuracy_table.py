@@ -52,7 +52,8 @@ def table(rows: Rows, ages: np.ndarray, fold: np.ndarray, counted: np.ndarray | 
         cells.append(f"{n_trained / 1e6:.2f} M" if n_trained else "")
         seconds = np.mean([fact["seconds"] for fact in facts]) if facts else 0
         cells.append(f"{seconds:.0f}" if seconds else "")
-        cells.append(", ".join(f"{lr:g}" for lr in sorted({f["lr"] for f in facts} - {None})))
+        rates = {fact["lr"] for fact in facts} - {None}
+        cells.append(", ".join(map(str, sorted(rates, key=str))))
         n_diverged = len(folds) - len(known)
         cells.append(f"{len(known)}, {n_diverged} diverged" if n_diverged else f"{len(known)}")
         lines.append(" | ".join(cells))
