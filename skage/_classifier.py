@@ -111,8 +111,8 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         check_consistent_length(images, y)
         labels = check_labels(y, sample_weight, self.class_weight, targets)
         criterion = make_criterion(self.loss, labels)
-        config = self._training_config(len(labels.rows))
-        warn_if_few(len(labels.rows), self._is_automatic(config))
+        config = self._training_config(len(labels.positions))
+        warn_if_few(len(labels.positions), self._is_automatic(config))
         random_state = check_random_state(self.random_state)
 
         with (
@@ -127,7 +127,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
             network = self._frozen_network(frozen, self._sides()[0], config.device)
             pool = shared_pool(network, store) or ActivationPool()
             features = Features(network, store, pool, self._reading())
-            versions = self._collect(features, images, labels.rows)
+            versions = self._collect(features, images, labels.positions)
             learned = labels.targets_of(versions[0].positions)
             config = self._training_config(len(learned))  # unreadable images are left out
             files = FitFiles(self._get_runtime().checkpoint)

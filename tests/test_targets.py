@@ -15,7 +15,7 @@ def test_labels_of_zero_weight_are_not_classes():
             distributions=[[0, 0, 1, 1], [0, 2, 1, 1], [0, 0, 1, 0], [0, 1, 0, 0]],
         ),
     )
-    assert labels.rows.tolist() == [0, 1, 3]
+    assert labels.positions.tolist() == [0, 1, 3]
     assert labels.classes.tolist() == [1, 3]
     assert labels.bin_values.tolist() == [10, 30]
     assert labels.targets.codes.tolist() == [1, 0, 0]

@@ -63,7 +63,7 @@ class Labels:
 
     Parameters
     ----------
-    rows : ndarray (n,), int
+    positions : ndarray (n,), int
         Positions in X of the images whose weight is not zero.
     classes : ndarray (n_classes,)
         Their distinct labels, sorted.
@@ -73,14 +73,14 @@ class Labels:
         Ages in years that the classes stand for.
     """
 
-    rows: np.ndarray
+    positions: np.ndarray
     classes: np.ndarray
     targets: Targets
     bin_values: np.ndarray | None
 
     def targets_of(self, positions: np.ndarray) -> Targets:
         """Return the targets of some of these images, given their positions in X."""
-        targets = self.targets.take(np.isin(self.rows, positions))
+        targets = self.targets.take(np.isin(self.positions, positions))
         targets.weight /= targets.weight.mean()
         return targets
 
