@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ._activations.pool import shared_pool
 from ._classifier import ImageClassifier
 from ._images.reading import check_images
 from ._networks.embedding import TRANSFORMS, Embedding, make_layers
-from ._sklearn import StrOptions
+from ._sklearn import Interval, StrOptions
 from ._training import auto
 from ._training.resolve import check_layers, training_config
 from .augment import Jitter
@@ -51,6 +52,11 @@ class EmbeddingClassifier(ImageClassifier):
     output : str or int, default=None
         Name or position of the output to use. It may be left out if the network has one.
 
+    n_trainable : int, default=0
+        Number of the last children of a torch.nn.Sequential that are trained too, as
+        ``trainable="block5"`` trains VGG16's last block. The others stay frozen, and their
+        activations are cached.
+
     transform : {"sqrt", "unit", "log"}, default=None
         Transform of the features: signed square root, unit length, or logarithm (of
         probabilities).
@@ -78,6 +84,9 @@ class EmbeddingClassifier(ImageClassifier):
     lr : float or "auto", default="auto"
         Learning rate of the first epoch; with `OneCycle` the highest. "auto" is 0.01
         with "sgd" and 0.001 with other optimizers.
+
+    lr_ratio : float, default=1.0
+        Multiplier of `lr` for the layers that `n_trainable` trains.
 
     weight_decay : float, default=5e-3
         L2 penalty (decoupled with "adamw").
@@ -170,6 +179,8 @@ class EmbeddingClassifier(ImageClassifier):
         "network": [str, os.PathLike, nn.Module],
         "preprocessing": [Preprocessing, None],
         "output": [str, int, None],
+        "n_trainable": [Interval(Integral, 0, None, closed="left")],
+        "lr_ratio": [Interval(Real, 0, None, closed="left")],
         "transform": [StrOptions(set(TRANSFORMS)), None],
         "hidden_layer_sizes": ["array-like"],
     }
@@ -180,6 +191,7 @@ class EmbeddingClassifier(ImageClassifier):
         *,
         preprocessing: Preprocessing | None = None,
         output: str | int | None = None,
+        n_trainable: int = 0,
         transform: str | None = None,
         hidden_layer_sizes: Sequence[int] = (512,),
         loss: str | dict[str, float] | None = None,
@@ -188,6 +200,7 @@ class EmbeddingClassifier(ImageClassifier):
         test_augment: str | Jitter | None = "mirror",
         n_members: int = 1,
         lr: float | str = "auto",
+        lr_ratio: float = 1.0,
         weight_decay: float = 5e-3,
         optimizer: Any = "sgd",
         batch_size: int | str = "auto",
@@ -205,6 +218,7 @@ class EmbeddingClassifier(ImageClassifier):
         self.network = network
         self.preprocessing = preprocessing
         self.output = output
+        self.n_trainable = n_trainable
         self.transform = transform
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
@@ -213,6 +227,7 @@ class EmbeddingClassifier(ImageClassifier):
         self.test_augment = test_augment
         self.n_members = n_members
         self.lr = lr
+        self.lr_ratio = lr_ratio
         self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.batch_size = batch_size
@@ -228,7 +243,7 @@ class EmbeddingClassifier(ImageClassifier):
         self.verbose = verbose
 
     def embed(self, X: Any) -> np.ndarray:
-        """Return the network's features, as they are before the transform.
+        """Return the frozen layers' output, before the transform.
 
         Parameters
         ----------
@@ -237,6 +252,7 @@ class EmbeddingClassifier(ImageClassifier):
         Returns
         -------
         features : ndarray of shape (n_samples, n_features), float32
+            With `n_trainable`, feature maps of shape (n_samples, ...).
             NaN where `on_error` is "skip" and the image cannot be read.
 
         Raises
@@ -266,7 +282,7 @@ class EmbeddingClassifier(ImageClassifier):
         return Embedding(self._layers(), sizes, self.dropout, self.transform)
 
     def _layers(self):
-        return make_layers(self.network, self.preprocessing, self.output)
+        return make_layers(self.network, self.preprocessing, self.output, self.n_trainable)
 
     def _sides(self):
         size = self._layers().size
@@ -274,7 +290,8 @@ class EmbeddingClassifier(ImageClassifier):
 
     def _training_config(self, n_images):
         check_layers(self.hidden_layer_sizes)
-        return training_config(self, n_images, None, auto.embedding_lr(self.optimizer))
+        lr = auto.embedding_lr(self.optimizer)
+        return training_config(self, n_images, None, lr, self.lr_ratio)
 
     def _prepare_head(self, head, data):
         rows = data.rows[~data.is_valid, 0]

@@ -187,6 +187,58 @@ def test_a_torch_module_is_not_changed(faces):
     assert all(p.requires_grad for p in module.parameters())
 
 
+def sequence():
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 6, 4, 4)
+    return nn.Sequential(first, nn.ReLU(), second, nn.BatchNorm2d(6), nn.Flatten())
+
+
+def deep(module, **options):
+    """A model that trains the second convolution and what follows."""
+    settings = {"preprocessing": Preprocessing(size=32, std=255), "n_trainable": 3}
+    return model_of(module, **settings | options)
+
+
+def test_the_last_layers_are_trained_too(faces):
+    module = sequence()
+    before = copy.deepcopy(module.state_dict())
+    fitted = deep(module, n_members=2).fit(faces.data, faces.target)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    classifier = fitted.classifier_
+    assert torch.equal(classifier.frozen_.module[0].weight, module[0].weight)
+    for net in classifier.nets_:
+        assert not torch.equal(net.module_.body[0].weight, module[2].weight)
+    assert classifier.embed(faces.data[:2]).shape == (2, 4, 8, 8)
+    ages = fitted.predict(faces.data)
+    assert (pickle.loads(pickle.dumps(fitted)).predict(faces.data) == ages).all()
+    assert (fitted.predict(faces.data[:5]) == ages[:5]).all()
+
+
+def test_a_ratio_of_zero_keeps_the_last_layers(faces):
+    module = sequence()
+    options = {"lr_ratio": 0, "optimizer": "adam", "weight_decay": 0}
+    fitted = deep(module, **options).fit(faces.data, faces.target).classifier_
+    assert torch.equal(fitted.net_.module_.body[0].weight, module[2].weight)
+
+
+@pytest.mark.parametrize(
+    ("make", "n_trainable", "message"),
+    [
+        (sequence, 5, "needs a torch.nn.Sequential of more children"),
+        (Tiny, 1, "not a Tiny with output=None"),
+        (sequence, -1, "'n_trainable' parameter"),
+    ],
+)
+def test_layers_that_cannot_be_trained_are_refused(faces, make, n_trainable, message):
+    with pytest.raises(ValueError, match=message):
+        deep(make(), n_trainable=n_trainable).fit(faces.data, faces.target)
+
+
+def test_layers_of_an_onnx_file_are_not_trained(network, faces):
+    with pytest.raises(ValueError, match="for an ONNX file, whose layers stay frozen"):
+        model_of(network, n_trainable=1).fit(faces.data, faces.target)
+
+
 def test_a_forked_process_predicts(network, faces):
     import multiprocessing
 

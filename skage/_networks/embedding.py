@@ -18,13 +18,14 @@ from .onnx import OnnxSession, read_onnx
 
 #: What a transform does with the outputs of a network.
 TRANSFORMS = ("sqrt", "unit", "log")
+_BLOCK = 256  # images whose features are computed at once to standardise them
 # Matrix kernels round differently for different numbers of rows; see VGGLayers.
 _ROW_MULTIPLE = 32
 _NORMALISE = ("mean", "std")
 
 
 class FrozenEmbedding(Layers):
-    """A whole network of others, from uint8 RGB images (n, s, s, 3) to features (n, d).
+    """A network of others, from uint8 RGB images (n, s, s, 3) to features (n, ...).
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ class FrozenEmbedding(Layers):
 
     mean: Tensor
     std: Tensor
+    #: Layers of the network that the head begins with, in a tuple of none or one.
+    rest: tuple[nn.Module, ...] = ()
 
     def __init__(self, preprocessing: Preprocessing):
         super().__init__()
@@ -45,7 +48,7 @@ class FrozenEmbedding(Layers):
     def forward(self, pixels: Tensor) -> Tensor:
         x = pixels.flip(-1) if self.is_bgr else pixels
         x = (x.float() - self.mean) / self.std
-        features = self.features(x).flatten(1)
+        features = self.features(x)
         if not features.isfinite().all():
             raise ValueError(
                 "The network's output is not finite (NaN or infinite). Check that preprocessing "
@@ -83,7 +86,8 @@ class OnnxEmbedding(FrozenEmbedding):
 
     def features(self, x: Tensor) -> Tensor:
         session = OnnxSession.of(self.key, lambda: self.content.cpu().numpy().tobytes(), x.device)
-        return torch.from_numpy(session(x.cpu().numpy(), self.output)).to(x.device)
+        found = torch.from_numpy(session(x.cpu().numpy(), self.output)).to(x.device)
+        return found.flatten(1)
 
     def computes_in(self, dtype: torch.dtype) -> torch.dtype:
         return torch.float32
@@ -108,11 +112,29 @@ class TorchEmbedding(FrozenEmbedding):
     output : str, int or None
         Key or position, if the module returns several tensors.
     preprocessing : Preprocessing
+    n_trainable : int, default=0
+        The last children of an nn.Sequential that are left out: the head begins with them.
     """
 
-    def __init__(self, module: nn.Module, output: str | int | None, preprocessing: Preprocessing):
+    def __init__(
+        self,
+        module: nn.Module,
+        output: str | int | None,
+        preprocessing: Preprocessing,
+        n_trainable: int = 0,
+    ):
         super().__init__(preprocessing)
         self.module = copy.deepcopy(module).cpu().float()
+        if n_trainable:
+            children = self.module
+            if not isinstance(children, nn.Sequential) or n_trainable >= len(children) or output:
+                raise ValueError(
+                    f"n_trainable={n_trainable} needs a torch.nn.Sequential of more children and "
+                    f"output=None, not a {type(module).__name__} with output={output!r}. Put the "
+                    "network's consecutive parts into a Sequential, or pass n_trainable=0."
+                )
+            self.module, rest = children[:-n_trainable], children[-n_trainable:]
+            self.rest = (rest,)  # in a tuple, as it is not a part of these layers
         self.output = output
         self.dtype = torch.float32
         self.requires_grad_(False).eval()
@@ -120,7 +142,8 @@ class TorchEmbedding(FrozenEmbedding):
     def features(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
             found = self.module(x.permute(0, 3, 1, 2))
-        return self._pick(found).float()
+        found = self._pick(found).float()
+        return found if self.rest else found.flatten(1)
 
     def _pick(self, found: Any) -> Tensor:
         if isinstance(found, Tensor) and self.output is None:
@@ -155,6 +178,9 @@ class EmbeddingHead(Layers):
 
     Parameters
     ----------
+    body : torch.nn.Module
+        Pretrained layers that come first, from activations of the layers before to the
+        features; an nn.Identity if there are none.
     n_features : int
     n_outputs : int
     hidden_layer_sizes : tuple of int
@@ -167,6 +193,7 @@ class EmbeddingHead(Layers):
 
     def __init__(
         self,
+        body: nn.Module,
         n_features: int,
         n_outputs: int,
         hidden_layer_sizes: Sequence[int],
@@ -174,7 +201,10 @@ class EmbeddingHead(Layers):
         transform: str | None,
     ):
         super().__init__()
-        self.transform = transform
+        self.body, self.transform = body, transform
+        self.pretrained = sorted(
+            {f"body.{name}".rpartition(".")[0] for name, _ in body.named_parameters()}
+        )
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
         layers: list[nn.Module] = []
@@ -198,7 +228,7 @@ class EmbeddingHead(Layers):
 
     def transformed(self, x: Tensor) -> Tensor:
         """Return the transformed features, float32."""
-        x = x.float()
+        x = self.body(x.float()).flatten(1).float()
         if self.transform == "sqrt":
             return x.sign() * x.abs().sqrt()
         if self.transform == "unit":
@@ -207,9 +237,13 @@ class EmbeddingHead(Layers):
             return x.clamp_min(1e-7).log()
         return x
 
-    def standardise(self, features: Tensor) -> None:
-        """Set mean and standard deviation to those of training images' features (n, d)."""
-        x = self.transformed(features)
+    @torch.no_grad()
+    def standardise(self, activations: Tensor) -> None:
+        """Set mean and standard deviation to those of the features of training images."""
+        is_training = self.training
+        self.eval()
+        x = torch.cat([self.transformed(block) for block in activations.split(_BLOCK)])
+        self.train(is_training)
         spread = x.std(dim=0, correction=0)
         self.center.copy_(x.mean(dim=0))
         self.scale.copy_(torch.where(spread > 0, spread, 1.0))
@@ -220,7 +254,7 @@ class EmbeddingHead(Layers):
 
 @dataclass
 class Embedding:
-    """A network of others in two pieces, as `VGG` is: the whole of it frozen, and a head.
+    """A network of others in two pieces, as `VGG` is: frozen layers, and a head.
 
     Parameters
     ----------
@@ -246,19 +280,20 @@ class Embedding:
         self, n_outputs: int, bin_values: Any = None, n_components: int | None = None
     ) -> EmbeddingHead:
         """Return a fresh head. The other parameters are those of `VGG.head`, and not used."""
+        body = copy.deepcopy(self.layers.rest[0]) if self.layers.rest else nn.Identity()
         if self.n_features is None:
             gray = torch.full((1, self.layers.size, self.layers.size, 3), 127, dtype=torch.uint8)
             with torch.inference_mode():
-                self.n_features = self.layers(gray).shape[1]
-        return EmbeddingHead(
-            self.n_features, n_outputs, self.hidden_layer_sizes, self.dropout, self.transform
-        )
+                self.n_features = body.eval()(self.layers(gray)).flatten(1).shape[1]
+        dense = self.hidden_layer_sizes, self.dropout, self.transform
+        return EmbeddingHead(body.requires_grad_(True), self.n_features, n_outputs, *dense)
 
 
 def make_layers(
     network: str | os.PathLike | nn.Module,
     preprocessing: Preprocessing | None,
     output: str | int | None,
+    n_trainable: int = 0,
 ) -> FrozenEmbedding:
     """Return the frozen layers of an ONNX file or a torch module.
 
@@ -270,7 +305,13 @@ def make_layers(
         If onnxruntime is not installed.
     """
     if isinstance(network, nn.Module):
-        return TorchEmbedding(network, output, _torch_preprocessing(network, preprocessing))
+        preprocessing = _torch_preprocessing(network, preprocessing)
+        return TorchEmbedding(network, output, preprocessing, n_trainable)
+    if n_trainable:
+        raise ValueError(
+            f"n_trainable={n_trainable} trains layers of a torch.nn.Sequential. Pass n_trainable=0 "
+            "for an ONNX file, whose layers stay frozen."
+        )
     content, found = read_onnx(network)
     name, preprocessing = found.resolve(output, preprocessing)
     return OnnxEmbedding(content, name, preprocessing)
