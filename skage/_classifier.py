@@ -34,6 +34,7 @@ from ._training.targets import check_labels
 from ._training.train import TrainingData, train
 from .augment import Jitter, views
 from .metrics import predicted_only
+from .preprocessing import Preprocessing
 from .runtime import Runtime
 from .schedules import OneCycle, StepDecay
 
@@ -122,12 +123,12 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
             self._open_store() as store,
         ):
             _seed(random_state)
-            base = self._make_network()
+            base, sides = self._make_network(), self._sides()
             frozen = base.frozen()
-            network = self._frozen_network(frozen, self._sides()[0], config.device)
+            network = self._frozen_network(frozen, sides[0], config.device)
             pool = shared_pool(network, store) or ActivationPool()
             features = Features(network, store, pool, self._reading())
-            versions = self._collect(features, images, labels.positions)
+            versions = self._collect(features, images, labels.positions, sides)
             learned = labels.targets_of(versions[0].positions)
             config = self._training_config(len(learned))  # unreadable images are left out
             files = FitFiles(self._get_runtime().checkpoint)
@@ -145,7 +146,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 held_out.append(versions[0].positions[is_valid])
             files.remove()
         facts = held_out, len(versions[0].errors), _preparation(images)
-        self._set_fitted(labels.classes, frozen, nets, *facts, self._sides())
+        self._set_fitted(labels.classes, frozen, nets, *facts, sides)
         self._make_ready(network)
         return self
 
@@ -175,11 +176,13 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         self : object
             The classifier.
         """
-        for name in ("augment", "test_augment"):
-            value = params.get(name, getattr(self, name))
-            if not isinstance(value, Jitter) and any(k.startswith(f"{name}__") for k in params):
+        kinds = {"augment": Jitter, "test_augment": Jitter, "preprocessing": Preprocessing}
+        for name, kind in kinds.items():
+            value = params.get(name, getattr(self, name, None))
+            if not isinstance(value, kind) and any(k.startswith(f"{name}__") for k in params):
                 raise ValueError(
-                    f"{name}={value!r} has no parameters to set. Pass {name}=Jitter() first."
+                    f"{name}={value!r} has no parameters to set. Pass {name}={kind.__name__}() "
+                    "first."
                 )
         return super().set_params(**with_defaults(self, params, **self._value_defaults))
 
@@ -231,7 +234,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         if pool is not None:
             pool.release_pages()
         if errors:
-            _warn_skipped(errors, len(images), "get NaN, which only skage's scorers leave out")
+            warn_skipped(errors, len(images), "get NaN, which only skage's scorers leave out")
         return probabilities / len(seen)
 
     def _probabilities(self, features, heads, images):
@@ -335,16 +338,16 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
     def _prepare_head(self, head, data):
         """Set what the head learns of its training data before it is trained."""
 
-    def _collect(self, features, images, rows):
+    def _collect(self, features, images, rows, sides):
         """Activations of the readable ones of some images, and of their copies."""
-        size, resized = self._sides()
+        size, resized = sides
         plain = views(images, size, size / resized, None)[0]
         found = features.collect(plain, rows)
         if found.errors and not len(found.positions):
             first = found.errors[0].message
             raise ImageError(f"None of the {len(rows)} images can be read. {first}")
         if found.errors:
-            _warn_skipped(found.errors, len(rows), "are left out of fit", stacklevel=4)
+            warn_skipped(found.errors, len(rows), "are left out of fit", stacklevel=4)
         if self.augment is None:
             return [found]
         readable = [images[position] for position in found.positions]
@@ -426,7 +429,7 @@ def _seed(random_state):
     torch.manual_seed(random_state.randint(np.iinfo(np.int32).max))
 
 
-def _warn_skipped(errors, n_images, fate, stacklevel=3):
+def warn_skipped(errors, n_images, fate, stacklevel=3):
     what, shown = summarise(errors, 3)
     warnings.warn(
         f"{len(errors)} of {n_images} images {what} and {fate}: {' '.join(shown)}"

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ._activations.features import Features
 from ._activations.pool import shared_pool
-from ._classifier import ImageClassifier
+from ._classifier import ImageClassifier, warn_skipped
+from ._hardware import resolve_device, warn_if_forked
 from ._images.reading import check_images
 from ._networks.embedding import TRANSFORMS, Embedding, make_layers
 from ._sklearn import Interval, StrOptions
@@ -38,9 +38,10 @@ class EmbeddingClassifier(ImageClassifier):
     ----------
     network : path or torch.nn.Module
         An ONNX file (``pip install 'skage[onnx]'``) whose only input is a batch of color
-        images, or a torch module. It is known by its content: a renamed file finds its
-        features in the cache again. The content of an ONNX file cannot run code; a torch
-        module is code.
+        images, or a torch module. A file is known by its content: renamed, it finds its
+        features in the cache again. A module is known by its weights, layers and settings,
+        but not by the code of its `forward`: clear the cache after changing it. The
+        content of an ONNX file cannot run code; a torch module is code.
 
     preprocessing : Preprocessing, default=None
         Size, order of the channels, mean and scale of the pixels. None takes what the
@@ -243,7 +244,7 @@ class EmbeddingClassifier(ImageClassifier):
         self.verbose = verbose
 
     def embed(self, X: Any) -> np.ndarray:
-        """Return the frozen layers' output, before the transform.
+        """Return the output of the frozen layers, before the transform. It needs no fit.
 
         Parameters
         ----------
@@ -264,17 +265,27 @@ class EmbeddingClassifier(ImageClassifier):
         --------
         skage.datasets.group_near_duplicates : Groups images by such features.
         """
-        check_is_fitted(self)
+        self._validate_params()
+        warn_if_forked()
         images = check_images(X)
-        network, _ = self._get_ready()
+        if hasattr(self, "classes_"):
+            network, _ = self._get_ready()
+        else:
+            device = resolve_device(self._get_runtime().device)
+            layers = self._layers()
+            network = self._frozen_network(layers, layers.size, device)
+        errors = []
         with self._open_store() as store:
             pool = shared_pool(network, store, make=False)
             features = Features(network, store, pool, self._reading())
             found = np.full((len(images), *network.layout[0]), np.nan, dtype=np.float32)
             with contextlib.closing(features.stream(images)) as chunks:
                 for chunk in chunks:
+                    errors += chunk.errors
                     if chunk.positions:
                         found[chunk.positions] = chunk.activations.float().cpu().numpy()
+        if errors:
+            warn_skipped(errors, len(images), "get NaN")
         return found
 
     def _make_network(self):

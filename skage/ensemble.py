@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
@@ -45,7 +47,8 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         Raftery, JASA 2007, section 4.2); then it fits the members to all images.
 
     validation_fraction : float, default=0.2
-        Fraction of the images that is held out to learn weights.
+        Fraction of the images that is held out to learn weights, at most 0.5: one of
+        1 / `validation_fraction` folds, rounded.
 
     decode : {"mean", "median", "mode"}, default="mean"
         How to obtain an age from the averaged distribution; see `BinnedAgeRegressor`.
@@ -95,7 +98,7 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
     _parameter_constraints = {
         "estimators": [list],
         "weights": ["array-like", StrOptions({"learned"}), None],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
         "decode": [StrOptions(set(DECODINGS))],
         "random_state": ["random_state"],
     }
@@ -214,11 +217,23 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
 
     def _check_weights(self):
         """The weights, which sum to 1, or None if they are to be learned."""
+        pairs = [isinstance(pair, tuple) and len(pair) == 2 for pair in self.estimators]
+        if not pairs or not all(pairs) or not all(isinstance(n, str) for n, _ in self.estimators):
+            raise ValueError(
+                f"estimators={self.estimators!r} must be a list of (name, model) pairs, at least "
+                "one."
+            )
         names = [name for name, _ in self.estimators]
-        if not names:
-            raise ValueError("estimators is empty. Pass a list of (name, model) pairs.")
         self._validate_names(names)
         for name, model in self.estimators:
+            if isinstance(model, FrozenEstimator):
+                check_is_fitted(model.estimator, msg=f"The member {name!r} is not fitted.")
+                model = model.estimator
+            if isinstance(model, Pipeline):
+                raise ValueError(
+                    f"The member {name!r} is a Pipeline, which does not predict a distribution. "
+                    "Put its last step alone into the ensemble, and the ensemble into the Pipeline."
+                )
             if not hasattr(model, "predict_dist"):
                 raise ValueError(
                     f"The member {name!r} is a {type(model).__name__}, which does not predict a "
@@ -226,8 +241,9 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
                 )
         if isinstance(self.weights, str):
             return None
-        weights = np.ones(len(names)) if self.weights is None else np.asarray(self.weights, float)
-        if weights.shape != (len(names),) or not (weights >= 0).all() or not weights.sum() > 0:
+        weights = np.ones(len(names)) if self.weights is None else np.asarray(self.weights)
+        is_numbers = weights.shape == (len(names),) and weights.dtype.kind in "biuf"
+        if not is_numbers or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
             raise ValueError(
                 f"weights={self.weights!r} must be {len(names)} numbers >= 0, one for each member, "
                 "that are not all 0."
@@ -236,7 +252,12 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
 
     def _split(self, y, groups):
         n_folds = max(round(1 / self.validation_fraction), 2)
-        groups = np.arange(len(y)) if groups is None else groups
+        groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+        if len(np.unique(groups)) < n_folds:
+            raise ValueError(
+                f"Learning weights with validation_fraction={self.validation_fraction} takes at "
+                f"least {n_folds} persons or images. Pass a larger validation_fraction, or weights."
+            )
         splitter = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=self.random_state)
         return next(splitter.split(y, y, groups))
 

@@ -20,8 +20,8 @@ class Preprocessing(BaseEstimator):
     Parameters
     ----------
     size : int, default=None
-        Side in pixels to which images are resized, whatever their proportions. None
-        takes the size that the network states.
+        Side in pixels, 8 to 4,096, to which images are resized, whatever their
+        proportions. None takes the size that the network states.
 
     channels : {"rgb", "bgr"}, default="rgb"
         Order of the channels.
@@ -49,7 +49,7 @@ class Preprocessing(BaseEstimator):
     """
 
     _parameter_constraints = {
-        "size": [Interval(Integral, 8, None, closed="left"), None],
+        "size": [Interval(Integral, 8, 4096, closed="both"), None],
         "channels": [StrOptions({"rgb", "bgr"})],
         "mean": [Real, "array-like"],
         "std": [Real, "array-like"],
@@ -67,8 +67,9 @@ class Preprocessing(BaseEstimator):
         found = []
         for name in ("mean", "std"):
             given = getattr(self, name)
-            values = np.asarray(given, dtype=np.float64)
-            if values.shape not in ((), (3,)) or not np.isfinite(values).all():
+            values = np.asarray(given)
+            is_numbers = values.shape in ((), (3,)) and values.dtype.kind in "iuf"
+            if not is_numbers or not np.isfinite(values).all():
                 raise ValueError(f"{name}={given!r} must be a number, or three: one per channel.")
             if name == "std" and (values <= 0).any():
                 raise ValueError(f"std={given!r} must be above 0. Pass 1 to leave the scale.")

@@ -146,7 +146,11 @@ def test_averages_predict(fitted, paths, tmp_path):
     ("arguments", "message"),
     [
         (("--preset", "face"), "--preset face needs --network"),
-        (("--network", "a.onnx"), "There is no parameter 'classifier.network'"),
+        (("--network", "a.onnx"), "--network needs --preset face"),
+        (
+            ("--preset", "face", "--network", "a", "--set", "classifier.preprocessing.size=3"),
+            "Pass preprocessing=Preprocessing() first",
+        ),
         (("--preset", "face", "--network", "a.onnx"), "a.onnx' does not exist"),
     ],
 )

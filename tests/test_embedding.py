@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from joblib import Parallel, delayed
+from onnx import TensorProto
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from torch import nn
@@ -128,7 +129,7 @@ def test_features_are_transformed_and_standardised(network, faces, transform):
 def test_validation_images_do_not_standardise_the_features(network, faces):
     fitted = embedding(network, validation_fraction=0.5).fit(faces.data, faces.target > 30)
     rows = np.delete(np.arange(len(faces.data)), fitted.held_out_[0])
-    features = fitted.frozen_(torch.from_numpy(faces.data[rows])).half().float()
+    features = fitted.frozen_(torch.from_numpy(faces.data[rows]))
     np.testing.assert_allclose(fitted.net_.module_.center, features.mean(dim=0), rtol=1e-3)
 
 
@@ -282,15 +283,17 @@ def test_a_damaged_network_in_a_model_file_is_refused(network, tmp_path, faces):
     header, tensors = read_container(tmp_path / "age.skage")
     tensors["frozen.content"] = tensors["frozen.content"][:100]
     write_container(tmp_path / "age.skage", header, tensors)
-    with pytest.raises(ValueError, match="ONNX"):
-        skage.load(tmp_path / "age.skage").predict(faces.data)
+    with pytest.raises(ValueError, match="The ONNX network is not an ONNX file, or is damaged"):
+        skage.load(tmp_path / "age.skage")
 
 
 def test_embed_returns_the_features(network, paths, tmp_path, faces):
     (tmp_path / "bad.jpg").write_text("no image")
     fitted = embedding(network, transform="sqrt", on_error="skip")
     fitted.fit(faces.data, faces.target > 30)
-    features = fitted.embed([*paths[:3], str(tmp_path / "bad.jpg")])
+    with pytest.warns(UserWarning, match="bad.jpg"):
+        features = fitted.embed([*paths[:3], str(tmp_path / "bad.jpg")])
+    assert (embedding(network).embed(paths[:3]) == features[:3]).all()  # before a fit, too
     assert features.shape == (4, 16)
     expected = fitted.frozen_(torch.from_numpy(faces.data[:3]))
     np.testing.assert_allclose(features[:3], expected, rtol=1e-2, atol=1e-3)
@@ -400,6 +403,78 @@ def test_files_that_are_not_networks_are_refused(tmp_path, faces, network):
     model = onnx.load(network)
     onnx.save(model, tmp_path / "outside.onnx", save_as_external_data=True, size_threshold=0)
     refused(tmp_path / "outside.onnx", "keeps weights in another file. Merge them")
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/hostname"])
+def test_a_network_cannot_read_other_files(tmp_path, faces, network, location, monkeypatch):
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    model = onnx.load(network)
+    for name in ("weights.bin", "inside/weights.bin"):
+        (tmp_path / name).write_bytes(b"\0" * 100_000)
+    for tensor in model.graph.initializer:
+        n_bytes = len(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, "length": str(n_bytes)}.items():
+            tensor.external_data.add(key=key, value=value)
+    (folder / "outside.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match="keeps weights in another file"):
+        embedding("outside.onnx").fit(faces.data, faces.target > 30)
+
+
+def test_modules_that_differ_in_a_setting_have_their_own_features(faces, tmp_path):
+    class Pooled(nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.kind = kind
+
+        def forward(self, x):
+            return x.amax((2, 3)) if self.kind == "max" else x.mean((2, 3))
+
+    settings = {"preprocessing": Preprocessing(size=32), "cache": tmp_path}
+    found = [embedding(Pooled(kind), **settings).embed(faces.data) for kind in ("max", "mean")]
+    assert not np.allclose(*found)
+
+
+def test_small_features_do_not_become_zero(faces):
+    class Small(nn.Module):
+        def forward(self, x):
+            return 1e-9 * x.mean((2, 3))
+
+    features = embedding(Small(), preprocessing=Preprocessing(size=32)).embed(faces.data)
+    assert (features > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda x: None, "returns a NoneType without tensors"),
+        (lambda x: (), "returns a tuple without tensors"),
+        (lambda x: x.mean(), r"has shape \(\)"),
+        (lambda x: x.mean(0), r"for 1 images has shape|for 8 images has shape"),
+        (lambda x: x.mean((2, 3)).int(), "an output of numbers with one row for each image"),
+        (lambda x: x[:, :, :0, 0], "has no features"),
+        (lambda x: x.view(3, 5, 7), "fails on images of shape .*. Check the size"),
+    ],
+)
+def test_modules_that_do_not_give_features_are_refused(faces, output, message):
+    class Wrong(nn.Module):
+        def forward(self, x):
+            return output(x)
+
+    with pytest.raises(ValueError, match=message) as caught:
+        embedding(Wrong(), preprocessing=Preprocessing(size=32)).embed(faces.data)
+    assert "\n" not in str(caught.value)
+
+
+def test_modules_without_weights_are_refused(faces):
+    with torch.device("meta"):
+        module = Tiny()
+    for without in (module, nn.LazyLinear(3)):
+        with pytest.raises(ValueError, match="Pass an ordinary module with its weights loaded"):
+            embedding(without, preprocessing=Preprocessing(size=32)).embed(faces.data)
 
 
 def test_a_missing_extra_is_named(network, faces, monkeypatch):

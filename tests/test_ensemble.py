@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skage
@@ -182,12 +183,17 @@ def test_skipped_images_are_nan(faces, paths, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimators": []}, "estimators is empty"),
+        ({"estimators": []}, "must be a list of .name, model. pairs"),
+        ({"estimators": [BinnedAgeRegressor()]}, "must be a list of .name, model. pairs"),
+        ({"estimators": [("a", FrozenEstimator(BinnedAgeRegressor()))]}, "'a' is not fitted"),
+        ({"estimators": [("a", make_pipeline(BinnedAgeRegressor()))]}, "'a' is a Pipeline"),
+        ({"weights": [np.inf, 1]}, "must be 2 numbers >= 0"),
+        ({"weights": ["a", "b"]}, "must be 2 numbers >= 0"),
         ({"weights": [1]}, "must be 2 numbers >= 0"),
         ({"weights": [1, -1]}, "must be 2 numbers >= 0"),
         ({"weights": [0, 0]}, "not all 0"),
         ({"weights": "equal"}, "'weights' parameter"),
-        ({"validation_fraction": 1.5}, "'validation_fraction' parameter"),
+        ({"validation_fraction": 0.6}, "'validation_fraction' parameter"),
         ({"estimators": [("a", LogisticRegression())]}, "does not predict a distribution"),
         ({"estimators": 2 * members(a=LogisticRegression())}, "not unique"),
     ],

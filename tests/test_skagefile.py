@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 import skage
 from skage import AgeBinner, BinnedAgeRegressor
+from skage._files.container import read_container, write_container
 from skage.augment import Jitter
 
 from .conftest import tiny_model
@@ -244,3 +245,52 @@ def test_a_model_of_another_backbone_is_refused_as_weights(faces, tmp_path, fitt
     fitted.save(tmp_path / "real.skage")
     with pytest.raises(ValueError, match=r"another architecture: vgg16 has no layer features"):
         tiny_model(weights=tmp_path / "real.skage", backbone="vgg16").fit(faces.data, faces.target)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"classes": [0.5, 1.5, 2.5, 3.5, 4.5]},
+        {"classes": [-1, 0, 1, 2, 3]},
+        {"image_size": [32, 0]},
+        {"image_size": [60_000, 60_000]},
+        {"preparation": ["x"]},
+        {"bin_edges": [float("nan")] * 6},
+        {"bin_edges": [5, 4, 3, 2, 1, 0]},
+        {"bin_values": None},
+        {"bin_support": None},
+        {"age_range": []},
+        {"n_networks": 0},
+        {"kind": "Popen"},
+        {"precision": "foo"},
+        {"history": None},
+        {"classifier": {}},
+    ],
+)
+def test_values_that_a_model_cannot_have_are_refused(fitted, tmp_path, wrong):
+    path = tmp_path / "age.skage"
+    fitted.save(path)
+    header, tensors = read_container(path)
+    write_container(path, header | wrong, tensors)
+    with pytest.raises(ValueError, match="cannot load the model in"):
+        skage.load(path)
+
+
+def test_huge_layers_are_refused_before_they_are_made(fitted, tmp_path):
+    path = tmp_path / "age.skage"
+    fitted.save(path)
+    header, tensors = read_container(path)
+    header["classifier"]["hidden_layer_sizes"] = [10**9, 10**9]
+    write_container(path, header, tensors)
+    with pytest.raises(ValueError, match="hidden_layer_sizes has 1000000000, but no layer has"):
+        skage.load(path)
+
+
+def test_weights_that_are_not_finite_are_refused(fitted, tmp_path):
+    path = tmp_path / "age.skage"
+    fitted.save(path)
+    header, tensors = read_container(path)
+    tensors["head.classifier.0.bias"][0] = np.nan
+    write_container(path, header, tensors)
+    with pytest.raises(ValueError, match=r"head\.classifier\.0\.bias are not finite"):
+        skage.load(path)

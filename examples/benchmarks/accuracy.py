@@ -420,8 +420,7 @@ class Benchmark:
         """
         groups = group_near_duplicates(self.paths)
         if self.network:
-            classifier = self.base(FITS["face network"]).classifier.set_params(max_epochs=1)
-            features = classifier.fit(self.paths[:200], self.ages[:200] > 30).embed(self.paths)
+            features = self.base(FITS["face network"]).classifier.embed(self.paths)
             groups = group_near_duplicates(
                 self.paths, groups=groups, features=features, threshold=0.9
             )

@@ -40,6 +40,7 @@ class FrozenNetwork:
         network = b""
         if self.layers is not None:
             network, self.dtype = self.layers.digest(), self.layers.computes_in(self.dtype)
+            self.exact = self.exact or self.layers.keeps_float32
             self.layers = self.layers.placed(self.device, self.dtype)
         arithmetic = str(self.dtype), self.device.type, self.exact
         self.digest = frozen_key(network, self.image_size, *arithmetic)

@@ -149,6 +149,8 @@ class Recipe:
 
         settings = {k: clone(v, safe=False) for k, v in (self.settings | more).items()}
         make, required = getattr(presets, self.preset), _REQUIRED.get(self.preset, {})
+        if "classifier__network" in settings and "network" not in required:
+            raise ValueError("--network needs --preset face.")
         check_names(make(**required), settings)
         for option in required:
             if _SETS[option] not in settings:

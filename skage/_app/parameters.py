@@ -52,7 +52,10 @@ def _make_object(name: str, node: ast.Call, text: str) -> Any:
         pass
     defaults = kinds[name]().get_params().items()
     shown = ", ".join(f"{parameter}={value!r}" for parameter, value in defaults)
-    raise ValueError(f"{text} cannot be made. Write parameters and values of {name}({shown}).")
+    raise ValueError(
+        f"{text} cannot be made. Write parameters and values of {name}({shown}), with quotes "
+        "around text."
+    )
 
 
 def value_classes() -> dict[str, Any]:
@@ -192,11 +195,13 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _with_value_objects(model: Any) -> Any:
     """A copy with the value objects that None stands for, so that it has their parameters."""
     from ..augment import Jitter
+    from ..preprocessing import Preprocessing
 
     whole = spelled_out(model)
-    for name in ("augment", "test_augment"):
-        if getattr(whole.classifier, name) is None:  # what set_params says of it is clear
-            whole.set_params(**{f"classifier__{name}": Jitter()})
+    kinds = {"augment": Jitter, "test_augment": Jitter, "preprocessing": Preprocessing}
+    for name, kind in kinds.items():
+        if getattr(whole.classifier, name, "") is None:  # what set_params says of it is clear
+            whole.set_params(**{f"classifier__{name}": kind()})
     return whole
 
 

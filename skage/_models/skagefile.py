@@ -31,6 +31,18 @@ from ..schedules import OneCycle, StepDecay
 
 #: Classes whose instances may be values of parameters, by their names in a model file.
 _VALUES = {kind.__name__: kind for kind in (Jitter, OneCycle, Preprocessing, StepDecay)}
+# What a header of wrong or missing values may raise.
+_WRONG = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+_MAX_SIDE = 4096  # pixels
 #: Classifiers that a file may hold, by name.
 _CLASSIFIERS = {kind.__name__: kind for kind in (EmbeddingClassifier, VGG16Classifier)}
 # These belong to the machine or the training run rather than to the model. Only the
@@ -53,6 +65,8 @@ def save(model: BinnedAgeRegressor | AgeEnsemble, path: str | os.PathLike) -> No
         write_container(path, *_describe(model))
         return
     names = [name for name, _ in model.estimators]
+    if len(names) != len(model.estimators_):
+        raise ValueError("The members have changed since fit. Fit again before save.")
     headers: list[dict[str, Any]] = []
     tensors: dict[str, torch.Tensor] = {}
     known: dict[bytes, int] = {}  # the first member with these frozen layers, which keeps them
@@ -145,7 +159,9 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
     Parameters
     ----------
     path : path
-        A .skage file. Loading it does not execute any code, so it need not be trusted.
+        A .skage file. Loading it does not execute any code, so it need not be trusted. If it
+        holds an ONNX network, predictions run that network's operations, which may take
+        any time and memory.
 
     Returns
     -------
@@ -162,7 +178,7 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
         if header["kind"] == "AgeEnsemble":
             return _rebuild_ensemble(header, tensors)
         return _rebuild(header, tensors)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except _WRONG as error:
         raise ValueError(
             f"This version of skage cannot load the model in {os.fspath(path)!r}: "
             f"{str(error).splitlines()[0].rstrip('.')}. Load it with the version that saved it."
@@ -182,20 +198,50 @@ def _rebuild_ensemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) 
         members.append(FrozenEstimator(_rebuild(member, own)))
     named = list(zip(header["names"], members, strict=True))
     model = AgeEnsemble(named, weights=header["weights"], decode=header["decode"])
-    model._set_fitted(members, np.array(header["weights"]))
     model._validate_params()
+    model._set_fitted(members, model._check_weights())
     return model
 
 
+def _check_header(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Refuse values that a model cannot have, before anything of their size is made."""
+    edges, values, support = (
+        np.array(header[f"bin_{name}"], dtype=np.float64) for name in ("edges", "values", "support")
+    )
+    n_bins = len(values)
+    shapes = edges.shape == (n_bins + 1,) and values.shape == (n_bins,)
+    if not shapes or support.shape != (n_bins, 2) or len(header["age_range"]) != 2:
+        raise ValueError("the numbers of its bins, edges and values do not match")
+    if not all(np.isfinite(part).all() for part in (edges, values, support)):
+        raise ValueError("its bins are not finite")
+    if not (np.diff(edges) > 0).all() or not (np.diff(values) > 0).all():
+        raise ValueError("its bins are not in ascending order")
+    classes = header["classes"]
+    if not classes or sorted(set(classes)) != classes or not set(classes) <= set(range(n_bins)):
+        raise ValueError("its classes are not among its bins")
+    if not all(type(s) is int and 0 < s <= _MAX_SIDE for s in header["image_size"]):
+        raise ValueError(f"image_size={header['image_size']!r} is not a size")
+    if not isinstance(header["preparation"], str | None) or header["n_networks"] < 1:
+        raise ValueError("preparation or n_networks is not valid")
+    if not isinstance(header["history"], list):
+        raise ValueError("history is not a list")
+    lengths = {len(t) for name, t in tensors.items() if name.endswith("bias")}
+    wide = set(header["classifier"]["hidden_layer_sizes"] or ()) - lengths
+    if wide:
+        raise ValueError(f"hidden_layer_sizes has {min(wide)}, but no layer has")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"the weights {name} are not finite")
+
+
 def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> BinnedAgeRegressor:
+    _check_header(header, tensors)
     binner = AgeBinner(**header["binner"])
     binner.bin_edges_ = np.array(header["bin_edges"])
     binner.bin_values_ = np.array(header["bin_values"])
     binner.bin_support_ = np.array(header["bin_support"])
     binner.age_range_ = tuple(header["age_range"])
     binner.n_bins_ = len(binner.bin_values_)
-    if len(binner.bin_edges_) != binner.n_bins_ + 1 or binner.n_bins_ <= max(header["classes"]):
-        raise ValueError("the numbers of its bins, edges and classes do not match")
     options = dict(header["classifier"])
     for name in ("hidden_layer_sizes", "image_size"):
         if isinstance(options.get(name), list):
@@ -208,6 +254,8 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
         options["class_weight"] = dict(options["class_weight"])
     precision = header["precision"]
     runtime = None if precision == "auto" else Runtime(precision=precision)
+    if runtime is not None:
+        runtime._validate_params()
     classifier = _CLASSIFIERS[header["kind"]](**options, runtime=runtime)
     classes = np.array(header["classes"])
     image_size, resized = header["image_size"]
@@ -245,6 +293,7 @@ def _restore_embedding(
     )
     content = tensors["frozen.content"].numpy().tobytes()
     layers = OnnxEmbedding(content, header["output"], preprocessing)
+    layers.open()
     sizes = tuple(classifier.hidden_layer_sizes)
     n_features = len(tensors[next(name for name in tensors if name.endswith(".center"))])
     return Embedding(layers, sizes, classifier.dropout, classifier.transform, n_features)

@@ -65,6 +65,9 @@ def load_age_network(
 
     Notes
     -----
+    A clone of the model is not fitted: its fit would train a head on the ages. To average
+    the model with others, put it into a ``sklearn.frozen.FrozenEstimator``.
+
     Outputs that are probabilities on a gray image are used as they are; others are taken
     for logits, and pass a softmax.
 
@@ -111,12 +114,15 @@ def load_age_network(
 def _check_values(ages: ArrayLike | None, n_outputs: int) -> np.ndarray:
     if n_outputs < 2:
         raise ValueError(
-            f"The output has {n_outputs} number for an image, not one for each age. Pass the "
+            f"The output has {n_outputs} numbers for an image, not one for each age. Pass the "
             "output with the distribution over ages."
         )
     if ages is None:
         return np.arange(n_outputs, dtype=np.float64)
-    values = np.asarray(ages, dtype=np.float64)
+    values = np.asarray(ages)
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"ages={ages!r} must be numbers: the age in years of each output.")
+    values = values.astype(np.float64)
     if values.shape != (n_outputs,):
         raise ValueError(
             f"ages has shape {values.shape}, but the network has {n_outputs} outputs. Pass one age "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -35,6 +35,7 @@ class FrozenEmbedding(Layers):
 
     mean: Tensor
     std: Tensor
+    keeps_float32 = True  # in float16 small features would be 0
     #: Layers of the network that the head begins with, in a tuple of none or one.
     rest: tuple[nn.Module, ...] = ()
 
@@ -49,6 +50,13 @@ class FrozenEmbedding(Layers):
         x = pixels.flip(-1) if self.is_bgr else pixels
         x = (x.float() - self.mean) / self.std
         features = self.features(x)
+        if not features.is_floating_point() or features.ndim < 2 or len(features) != len(x):
+            raise ValueError(
+                f"The network's output for {len(x)} images has shape {tuple(features.shape)} and "
+                f"type {features.dtype}. Pass an output of numbers with one row for each image."
+            )
+        if not features.numel():
+            raise ValueError("The network's output has no features. Pass another output.")
         if not features.isfinite().all():
             raise ValueError(
                 "The network's output is not finite (NaN or infinite). Check that preprocessing "
@@ -85,9 +93,32 @@ class OnnxEmbedding(FrozenEmbedding):
         self.register_buffer("content", torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
     def features(self, x: Tensor) -> Tensor:
-        session = OnnxSession.of(self.key, lambda: self.content.cpu().numpy().tobytes(), x.device)
-        found = torch.from_numpy(session(x.cpu().numpy(), self.output)).to(x.device)
-        return found.flatten(1)
+        session = self.open(x.device)
+        try:
+            found = session(x.cpu().numpy(), self.output)
+        except ValueError as error:
+            raise ValueError(f"The ONNX network {error}") from error
+        return torch.from_numpy(found).to(x.device).flatten(1)
+
+    def open(self, device: torch.device | None = None) -> OnnxSession:
+        """Return a session that computes the network.
+
+        Raises
+        ------
+        ValueError
+            If onnxruntime cannot run it, or it does not have the output.
+        """
+
+        def read() -> bytes:
+            return self.content.cpu().numpy().tobytes()
+
+        try:
+            session = OnnxSession.of(self.key, read, device or torch.device("cpu"))
+        except ValueError as error:
+            raise ValueError(f"The ONNX network {error}") from error
+        if self.output not in [found.name for found in session.outputs]:
+            raise ValueError(f"The ONNX network has no output {self.output!r}.")
+        return session
 
     def computes_in(self, dtype: torch.dtype) -> torch.dtype:
         return torch.float32
@@ -124,6 +155,14 @@ class TorchEmbedding(FrozenEmbedding):
         n_trainable: int = 0,
     ):
         super().__init__(preprocessing)
+        tensors = [*module.parameters(), *module.buffers()]
+        lazy = any(nn.parameter.is_lazy(tensor) for tensor in tensors)
+        if lazy or any(t.is_meta for t in tensors) or isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"{type(module).__name__} cannot be used: it is a TorchScript module, or has "
+                "weights without values (on the meta device, or lazy). Pass an ordinary module "
+                "with its weights loaded."
+            )
         self.module = copy.deepcopy(module).cpu().float()
         if n_trainable:
             children = self.module
@@ -135,29 +174,56 @@ class TorchEmbedding(FrozenEmbedding):
                 )
             self.module, rest = children[:-n_trainable], children[-n_trainable:]
             self.rest = (rest,)  # in a tuple, as it is not a part of these layers
+            self.keeps_float32 = False  # feature maps are large
         self.output = output
         self.dtype = torch.float32
         self.requires_grad_(False).eval()
 
     def features(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            found = self.module(x.permute(0, 3, 1, 2))
-        found = self._pick(found).float()
-        return found if self.rest else found.flatten(1)
+        x = x.permute(0, 3, 1, 2)
+        try:
+            with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                found = self.module(x)
+        except Exception as error:  # the user's own code
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+            raise ValueError(
+                f"{type(self.module).__name__} fails on images of shape {tuple(x.shape)}: "
+                f"{reason}. Check the size in preprocessing."
+            ) from error
+        found = self._pick(found)
+        found = found.float() if found.is_floating_point() else found
+        return found if self.rest or found.ndim < 2 else found.flatten(1)
 
     def _pick(self, found: Any) -> Tensor:
+        name = type(self.module).__name__
         if isinstance(found, Tensor) and self.output is None:
             return found
-        is_mapping = hasattr(found, "keys")
-        names = list(found) if is_mapping else list(range(len(found)))
-        if isinstance(found, Tensor) or self.output not in names:
-            what = "one tensor" if isinstance(found, Tensor) else f"the outputs {names}"
+        if isinstance(found, Tensor):
             raise ValueError(
-                f"output={self.output!r} is not an output of {type(self.module).__name__}, which "
-                f"returns {what}. Pass output={None if isinstance(found, Tensor) else names[0]!r}."
+                f"output={self.output!r} is not an output of {name}, which returns one tensor. "
+                "Pass output=None."
             )
-        picked: Any = found[self.output]
-        return picked
+        outputs = dict(found if isinstance(found, Mapping) else _numbered(found))
+        outputs = {k: v for k, v in outputs.items() if isinstance(v, Tensor)}
+        if not outputs:
+            raise ValueError(
+                f"{name} returns a {type(found).__name__} without tensors. Pass a module that "
+                "returns a tensor, or several by number or name."
+            )
+        if self.output not in outputs:
+            raise ValueError(
+                f"output={self.output!r} is not an output of {name}, which returns the outputs "
+                f"{list(outputs)}. Pass output={next(iter(outputs))!r}."
+            )
+        return outputs[self.output]
+
+    def digest(self) -> bytes:
+        """A digest that covers plain attributes too, on which a forward method may depend."""
+        plain = [
+            (name, sorted((k, repr(v)) for k, v in vars(m).items() if _is_plain(k, v)))
+            for name, m in self.module.named_modules()
+        ]
+        return network_key(f"{super().digest().hex()} {plain}", [])
 
     def placed(self, device: torch.device, dtype: torch.dtype) -> Self:
         layers = copy.copy(self) if device.type == "cpu" else copy.deepcopy(self)
@@ -171,6 +237,16 @@ class TorchEmbedding(FrozenEmbedding):
     def extra_repr(self) -> str:
         kind = type(self.module)
         return f"{super().extra_repr()}, {kind.__module__}.{kind.__qualname__}, {self.output!r}"
+
+
+def _numbered(found: Any) -> Iterator[tuple[int, Any]]:
+    return enumerate(found if isinstance(found, tuple | list) else ())
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """Whether an attribute of a module is a setting, rather than torch's own state."""
+    kinds = bool | int | float | str | tuple | None
+    return not name.startswith("_") and name != "training" and isinstance(value, kinds)
 
 
 class EmbeddingHead(Layers):
@@ -320,7 +396,8 @@ def make_layers(
 def _torch_preprocessing(module: nn.Module, given: Preprocessing | None) -> Preprocessing:
     """What was given, completed by timm's record of a pretrained network."""
     stated: Any = getattr(module, "pretrained_cfg", None) or {}
-    size = stated["input_size"][-1] if "input_size" in stated else None
+    sides = stated.get("input_size", (None,))[1:]
+    size = sides[0] if len(set(sides)) == 1 else None
     if given is None and not {"mean", "std"} <= set(stated):
         raise ValueError(
             f"{type(module).__name__} does not say how its pixels are normalised. Pass "

@@ -24,6 +24,8 @@ class Layers(nn.Module):
     #: Names of the layers with pretrained weights, except the output layer.
     pretrained: Sequence[str] = ()
     classifier: nn.Sequential
+    #: Whether activations are kept in float32, as their scale is unknown or they are few.
+    keeps_float32 = False
 
     @property
     def label(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,10 @@ class OnnxSession:
         options.log_severity_level = 4
         # Idle threads must not compete with those that decode images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A file may name others that hold its weights: none is read, whatever it names.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", os.devnull
+        )
         providers = ["CPUExecutionProvider"]
         if device.type == "cuda" and "CUDAExecutionProvider" in runtime.get_available_providers():
             providers = ["CUDAExecutionProvider", *providers]
@@ -69,7 +74,8 @@ class OnnxSession:
         given = self.inputs[0]
         if _is_channels_first(given.shape):
             x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-        step = given.shape[0] if isinstance(given.shape[0], int) else len(x)
+        batch = given.shape[0]
+        step = batch if isinstance(batch, int) and batch > 0 else len(x)
         found = []
         for start in range(0, len(x), step):
             block = x[start : start + step]
@@ -79,12 +85,14 @@ class OnnxSession:
                 [result] = self.session.run([output], {given.name: padded})
             except Exception as error:
                 raise ValueError(
-                    f"The ONNX network fails on images of shape {padded.shape}: {_first(error)}. "
-                    "Pass the size that it was exported with as preprocessing."
+                    f"fails on images of shape {padded.shape} at output {output!r}: "
+                    f"{_first(error)}. Check output, and the size in preprocessing."
                 ) from error
-            if np.ndim(result) < 2 or len(result) != len(padded):
+            if not isinstance(result, np.ndarray) or result.dtype.kind != "f":
+                raise ValueError(f"has no numbers at output {output!r}. Pass another output.")
+            if result.ndim < 2 or len(result) != len(padded):
                 raise ValueError(
-                    f"The output {output!r} has shape {np.shape(result)} for {len(padded)} images. "
+                    f"has an output {output!r} of shape {result.shape} for {len(padded)} images. "
                     "Pass an output with one row for each image."
                 )
             found.append(result[: len(block)])
@@ -126,7 +134,7 @@ class OnnxFacts:
         names = list(self.outputs)
         if output is None and len(names) == 1:
             return names[0]
-        if isinstance(output, int) and -len(names) <= output < len(names):
+        if type(output) is int and -len(names) <= output < len(names):
             return names[output]
         if isinstance(output, str) and output in names:
             return output
@@ -148,7 +156,10 @@ class OnnxFacts:
         sides = self.shape[2:] if _is_channels_first(self.shape) else self.shape[1:3]
         stated = [side for side in sides if isinstance(side, int)]
         if len(set(stated)) > 1:
-            raise ValueError(f"{self.path!r} takes images of {sides} pixels, which are not square.")
+            raise ValueError(
+                f"{self.path!r} takes images of {_written(sides)} pixels, which are not square. "
+                "Export it for square ones."
+            )
         if given.size is None and not stated:
             raise ValueError(
                 f"{self.path!r} takes images of any size. Pass the size in pixels that it was "
@@ -223,18 +234,20 @@ def _written(shape: list[Any]) -> str:
 
 
 def _first(error: Exception) -> str:
-    """The first line of an error of onnxruntime, without its prefix."""
-    return str(error).splitlines()[0].rsplit("] : ", 1)[-1].strip().rstrip(".")[:300]
+    """The first line of an error of onnxruntime, without its codes and paths."""
+    text = re.sub(r"^.*?: \d+ : [A-Z_]+ : ", "", (str(error) or "unknown error").splitlines()[0])
+    return text.partition(" /onnxruntime")[0].strip().rstrip(".")[:300]
 
 
 def _reason(error: Exception) -> str:
     """Say why onnxruntime refuses a file, and what to do."""
     text = str(error)
-    if "external" in text.lower():
+    if re.search("external|model_path must not be empty|filesystem error", text.lower()):
         return (
             "keeps weights in another file. Merge them: "
             "onnx.save(onnx.load('network.onnx'), 'merged.onnx')."
         )
-    if "protobuf parsing failed" in text.lower() or "ModelProto does not have" in text:
+    damaged = "protobuf parsing failed|ModelProto does not have|No graph was found"
+    if re.search(damaged, text, re.IGNORECASE):
         return "is not an ONNX file, or is damaged. Download or export it again."
     return f"cannot be run by this version of onnxruntime: {_first(error)}."
