@@ -77,10 +77,10 @@ class TrainingHistoryDisplay:
         """
         model = _model(estimator)
         classifier = getattr(model, "classifier_", model)
-        if not hasattr(classifier, "history_"):
+        if not getattr(classifier, "history_", None):
             raise ValueError(
-                f"{type(classifier).__name__} has no training history. Pass a fitted "
-                "VGG16Classifier, or a BinnedAgeRegressor of one."
+                f"This {type(classifier).__name__} has no training history. Pass a "
+                "BinnedAgeRegressor, VGG16Classifier or EmbeddingClassifier that was fitted here."
             )
         return cls(classifier.history_).plot(axes=axes)
 

@@ -166,7 +166,8 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
     Returns
     -------
     model : BinnedAgeRegressor or AgeEnsemble
-        The fitted model. It predicts on this machine's default device.
+        The fitted model. It predicts on this machine's default device. To fit a clone of
+        it, the file of pretrained weights or of the network must be where it was.
 
     Raises
     ------
