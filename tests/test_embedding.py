@@ -215,6 +215,12 @@ def test_the_last_layers_are_trained_too(faces):
     assert (fitted.predict(faces.data[:5]) == ages[:5]).all()
 
 
+def test_features_of_zero_have_a_gradient(faces):
+    module = sequence()
+    module[4] = nn.Sequential(nn.ReLU(), nn.Flatten())  # many features are 0
+    deep(module, transform="sqrt").fit(faces.data, faces.target)  # or training diverges
+
+
 def test_a_ratio_of_zero_keeps_the_last_layers(faces):
     module = sequence()
     options = {"lr_ratio": 0, "optimizer": "adam", "weight_decay": 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ _BLOCK = 256  # images whose features are computed at once to standardise them
 # Matrix kernels round differently for different numbers of rows; see VGGLayers.
 _ROW_MULTIPLE = 32
 _NORMALISE = ("mean", "std")
+_TINY = 1e-20  # keeps the gradient of a square root finite at 0
 
 
 class FrozenEmbedding(Layers):
@@ -203,7 +204,8 @@ class TorchEmbedding(FrozenEmbedding):
                 f"output={self.output!r} is not an output of {name}, which returns one tensor. "
                 "Pass output=None."
             )
-        outputs = dict(found if isinstance(found, Mapping) else _numbered(found))
+        numbered = enumerate(found if isinstance(found, tuple | list) else ())
+        outputs = dict(found if isinstance(found, Mapping) else numbered)
         outputs = {k: v for k, v in outputs.items() if isinstance(v, Tensor)}
         if not outputs:
             raise ValueError(
@@ -237,10 +239,6 @@ class TorchEmbedding(FrozenEmbedding):
     def extra_repr(self) -> str:
         kind = type(self.module)
         return f"{super().extra_repr()}, {kind.__module__}.{kind.__qualname__}, {self.output!r}"
-
-
-def _numbered(found: Any) -> Iterator[tuple[int, Any]]:
-    return enumerate(found if isinstance(found, tuple | list) else ())
 
 
 def _is_plain(name: str, value: Any) -> bool:
@@ -306,7 +304,7 @@ class EmbeddingHead(Layers):
         """Return the transformed features, float32."""
         x = self.body(x.float()).flatten(1).float()
         if self.transform == "sqrt":
-            return x.sign() * x.abs().sqrt()
+            return x.sign() * (x.abs() + _TINY).sqrt()
         if self.transform == "unit":
             return nn.functional.normalize(x, dim=1)
         if self.transform == "log":
