@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -24,6 +25,7 @@ def reader(tmp_path, monkeypatch, vgg16_file):
     """A reader's folder: a table of faces, a folder of UTKFace, and ImageNet's weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    get_reusable_executor().shutdown(wait=True)  # workers of earlier tests have no TORCH_HOME
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(load_file(vgg16_file), tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth")
     # Small and quick, whatever a block leaves at its default.
