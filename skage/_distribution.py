@@ -98,6 +98,11 @@ class DistributionRegressor(RegressorMixin):
         -------
         ages : ndarray of shape (n_samples,)
             In years.
+
+        Raises
+        ------
+        ValueError
+            If rows are not distributions over the bins.
         """
         check_is_fitted(self)
         self._validate_params()
@@ -106,9 +111,9 @@ class DistributionRegressor(RegressorMixin):
             return self.binner_.inverse_transform(distribution)
         if self.decode == "median":
             return self._not_negative(self.binner_.quantile(distribution, 0.5))
-        ages = self.binner_.bin_values_[distribution.argmax(axis=1)]
-        skipped = np.isnan(distribution[:, 0])
-        return np.where(skipped, np.nan, ages).astype(distribution.dtype)
+        p = self.binner_._check_probabilities(np.asarray(distribution))
+        ages = self.binner_.bin_values_[p.argmax(axis=1)]
+        return np.where(np.isnan(p[:, 0]), np.nan, ages).astype(p.dtype)
 
     def decode_interval(self, distribution: ArrayLike, coverage: float = 0.9) -> np.ndarray:
         """Convert distributions over the bins to central intervals.

@@ -321,3 +321,12 @@ def test_unknown_names_are_attribute_errors():
     assert set(skage.__all__) <= set(dir(skage))
     with pytest.raises(AttributeError, match="no attribute 'AgeBiner'"):
         _ = skage.AgeBiner
+
+
+@pytest.mark.parametrize("decode", ["mean", "median", "mode"])
+@pytest.mark.parametrize("wrong", [[[0.5, 0.5]], [[0.5, 0.1, 0.1]], [0.1, 0.2, 0.7]])
+def test_only_distributions_are_decoded(fixed, decode, wrong):
+    with pytest.raises(
+        ValueError, match=r"Expected bin codes of shape|is not a distribution|range"
+    ):
+        fixed.set_params(decode=decode).decode_dist(wrong)
