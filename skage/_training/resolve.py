@@ -129,7 +129,7 @@ def warn_if_few(n_images: int, is_automatic: bool) -> None:
         warnings.warn(
             f"There are only {n_images} images to train on. The defaults were measured on 200 "
             "and more, and errors are large with so few. Train on more images, or choose "
-            "n_components, batch_size and lr yourself.",
+            "the parameters that are \"auto\" yourself.",
             stacklevel=4,
         )
 
