@@ -110,7 +110,7 @@ def face(network: str | os.PathLike | nn.Module, **parameters: Any) -> BinnedAge
     -----
     The settings were chosen with one network, HSE-FaceRec's MobileNet, which was trained
     to recognise the faces of VGGFace2 and, in a second output, ages of an unnamed source.
-    With it the mean absolute error on UTKFace is 3.85 ± 0.06 years in five folds (6,300
+    With it the mean absolute error on UTKFace is 3.83 ± 0.06 years in five folds (6,300
     training images), 4.3 with 2,000 training images, 5.2 with 600 and 6.7 with 200. It
     predicts ten times as fast as VGG16, and 6,300 images train in ten seconds.
     Other networks may need another `transform`. See docs/benchmarks.md.
