@@ -128,8 +128,8 @@ def warn_if_few(n_images: int, is_automatic: bool) -> None:
     if is_automatic and n_images < auto.FEWEST:
         warnings.warn(
             f"There are only {n_images} images to train on. The defaults were measured on 200 "
-            "and more, and errors are large with so few. Train on more images, or choose "
-            "the parameters that are \"auto\" yourself.",
+            "and more, and errors are large with so few. Train on more images, or choose the "
+            "parameters that are 'auto' yourself.",
             stacklevel=4,
         )
 
