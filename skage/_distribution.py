@@ -24,6 +24,12 @@ class DistributionRegressor(RegressorMixin):
     binner_: AgeBinner
     decode: str
 
+    def _set_feature_names(self, child: Any) -> None:
+        """Take over what a fitted child says of its features."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(child, name):
+                setattr(self, name, getattr(child, name))
+
     def predict_dist(self, X: Any) -> np.ndarray:
         """Predict the distribution over the bins of ``binner_``.
 

@@ -162,9 +162,7 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
     def _set_fitted(self, members, weights):
         self.estimators_, self.weights_ = members, weights
         self.binner_ = _common_bins(members)
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(members[0], name):
-                setattr(self, name, getattr(members[0], name))
+        self._set_feature_names(members[0])
 
     def predict_dist(self, X: Any) -> np.ndarray:
         """Predict the averaged distribution over the bins.

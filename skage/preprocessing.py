@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from ._sklearn import Interval, StrOptions
 
@@ -60,6 +60,10 @@ class Preprocessing(BaseEstimator):
         self.channels = channels
         self.mean = mean
         self.std = std
+
+    def _completed(self, size: int | None) -> Preprocessing:
+        """Return these settings with a size, where they have none."""
+        return self if self.size is not None else clone(self).set_params(size=size)
 
     def _numbers(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Check the parameters, and return mean and standard deviation of each channel."""

@@ -168,9 +168,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
         classifier = clone(classifier).fit(X, binner.transform(y), **fit_params)
 
         self.binner_, self.classifier_ = binner, classifier
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(classifier, name):
-                setattr(self, name, getattr(classifier, name))
+        self._set_feature_names(classifier)
         return self
 
     def predict_dist(self, X: Any) -> np.ndarray:

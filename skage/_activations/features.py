@@ -16,21 +16,19 @@ from tqdm.auto import tqdm
 
 from .._files.store import FeatureStore
 from .._images.reading import (
-    SKIP_HINT,
     ImageError,
     check_readable,
     digest_and_decoder,
     map_ahead,
+    raise_all,
     remembered_digest,
     resize,
-    summarise,
 )
 from .frozen import FrozenNetwork
 from .pool import ActivationPool
 
 _CHUNK = 32  # images in a forward pass, and in a transaction of the store
 _NOTE_INTERVAL = 3600  # seconds between two reports to the store of what the pool uses
-_N_SHOWN = 20  # unreadable images that an error names
 
 
 @dataclass(frozen=True)
@@ -278,12 +276,4 @@ class Features:
 
         found = map_ahead(problem, positions, self.reading.n_threads)
         errors = sorted((e for e in found if e is not None), key=lambda error: error.position)
-        if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            what, shown = summarise(errors, _N_SHOWN)
-            more = [f"and {len(errors) - _N_SHOWN} more."] if len(errors) > _N_SHOWN else []
-            lines = [f"{len(errors)} images {what}.", *shown, *more]
-            error = ImageError("\n  ".join(lines), SKIP_HINT)
-            error.errors = errors
-            raise error
+        raise_all(errors)

@@ -23,6 +23,7 @@ from .pixels import OVERSHOOT, float_advice, integer_advice, to_rgb
 
 #: Larger files are refused without being read; photographs are far smaller.
 MAX_FILE_BYTES = 512 * 2**20
+_N_SHOWN = 20  # unreadable images that an error names
 SKIP_HINT = "Pass on_error='skip' to leave such images out."
 
 T = TypeVar("T")
@@ -655,6 +656,19 @@ def summarise(errors: Sequence[ImageError], n_shown: int) -> tuple[str, list[str
     """Summarise errors of images: what is wrong, and the first messages without hints."""
     what = " or ".join(sorted({error.what for error in errors}))
     return what, [error.message for error in errors[:n_shown]]
+
+
+def raise_all(errors: Sequence[ImageError]) -> None:
+    """Raise one error that names the unreadable images, if there are any."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        what, shown = summarise(errors, _N_SHOWN)
+        more = [f"and {len(errors) - _N_SHOWN} more."] if len(errors) > _N_SHOWN else []
+        lines = [f"{len(errors)} images {what}.", *shown, *more]
+        error = ImageError("\n  ".join(lines), SKIP_HINT)
+        error.errors = list(errors)
+        raise error
 
 
 def describe(item: Any, position: int) -> str:

@@ -142,8 +142,9 @@ def _describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     }
     if kind == "EmbeddingClassifier":
         header |= {"output": classifier.frozen_.output, "is_bgr": classifier.frozen_.is_bgr}
-    first = classifier.frozen_ or classifier.net_.module_  # normalises the pixels
-    header |= {name: (getattr(first, name) / 255).tolist() for name in ("mean", "std")}
+    else:
+        first = classifier.frozen_ or classifier.net_.module_  # normalises the pixels
+        header |= {name: (getattr(first, name) / 255).tolist() for name in ("mean", "std")}
     tensors = {
         f"{piece}.{name}": tensor
         for piece, module in pieces.items()

@@ -89,19 +89,18 @@ def load_age_network(
         test_augment=None,
     )
     classifier._validate_params()
-    layers = classifier._layers()
-    gray = torch.full((1, layers.size, layers.size, 3), 127, dtype=torch.uint8)
-    with torch.inference_mode():
-        found = layers(gray)[0].double().numpy()
+    network_and_head = classifier._make_network()
+    layers = network_and_head.frozen()
+    found = layers.try_out()[0].double().numpy()
     values = _check_values(ages, len(found))
-    if (found >= 0).all() and abs(found.sum() - 1) < _TOLERANCE:
-        classifier.transform = "log"  # whose softmax is the probabilities again
+    network_and_head.n_features = len(found)
+    if (found >= 0).all() and abs(found.sum() - 1) < _TOLERANCE:  # the log's softmax is the same
+        classifier.transform = network_and_head.transform = "log"
     middle = (values[1:] + values[:-1]) / 2
     ends = 2 * values[0] - middle[0], 2 * values[-1] - middle[-1]
     binner = AgeBinner([ends[0], *middle, ends[1]], representative="midpoint").fit(values)
     binner.bin_values_ = values
-    frozen_and_head = classifier._make_network()
-    head = frozen_and_head.head(len(values))
+    head = network_and_head.head(len(values))
     with torch.no_grad():
         output_layer = head.classifier[-1]
         output_layer.weight.copy_(torch.eye(len(values)))

@@ -69,6 +69,11 @@ class FrozenEmbedding(Layers):
         """Return the network's output for normalised images (n, s, s, 3)."""
         raise NotImplementedError
 
+    def try_out(self) -> Tensor:
+        """Return the output for one gray image."""
+        with torch.inference_mode():
+            return self(torch.full((1, self.size, self.size, 3), 127, dtype=torch.uint8))
+
     def extra_repr(self) -> str:
         return f"size={self.size}, is_bgr={self.is_bgr}"
 
@@ -356,9 +361,8 @@ class Embedding:
         """Return a fresh head. The other parameters are those of `VGG.head`, and not used."""
         body = copy.deepcopy(self.layers.rest[0]) if self.layers.rest else nn.Identity()
         if self.n_features is None:
-            gray = torch.full((1, self.layers.size, self.layers.size, 3), 127, dtype=torch.uint8)
             with torch.inference_mode():
-                self.n_features = body.eval()(self.layers(gray)).flatten(1).shape[1]
+                self.n_features = body.eval()(self.layers.try_out()).flatten(1).shape[1]
         dense = self.hidden_layer_sizes, self.dropout, self.transform
         return EmbeddingHead(body.requires_grad_(True), self.n_features, n_outputs, *dense)
 
@@ -409,4 +413,4 @@ def _torch_preprocessing(module: nn.Module, given: Preprocessing | None) -> Prep
             f"{type(module).__name__} does not say the size of its images. Pass "
             "preprocessing=Preprocessing(size=...), in pixels."
         )
-    return given if given.size is not None else copy.copy(given).set_params(size=size)
+    return given._completed(size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Callable
@@ -170,7 +169,7 @@ class OnnxFacts:
                 f"{self.path!r} takes images of {stated[0]} pixels, not size={given.size}. Leave "
                 "size out of preprocessing."
             )
-        return given if given.size is not None else copy.copy(given).set_params(size=stated[0])
+        return given._completed(stated[0] if stated else None)
 
 
 def read_onnx(path: str | os.PathLike) -> tuple[bytes, OnnxFacts]:

@@ -16,12 +16,11 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_consistent_length
 
 from .._images.reading import (
-    SKIP_HINT,
     ImageError,
     check_images,
     digest_and_decoder,
     map_ahead,
-    summarise,
+    raise_all,
 )
 from .._sklearn import Interval, StrOptions, validate_params
 
@@ -35,7 +34,6 @@ _DECODED = 64  # a JPEG need not be decoded at a larger size than a few times _S
 
 _BLOCK = 2**24  # similarities that are computed at once: 64 MB, and as much for mirror images
 _MAX_PAIRS = 2 * 10**7
-_N_SHOWN = 20
 
 # A group that near-duplicates enlarge by more images than this is probably a mistake.
 _LARGE_SHARE, _LARGE = 0.05, 20
@@ -276,8 +274,8 @@ def _read(images: Any, on_error: str, n_jobs: int | None) -> tuple[np.ndarray, n
 
     results = list(map_ahead(read, range(len(images)), n_jobs))
     errors = [result for result in results if isinstance(result, ImageError)]
-    if errors and on_error == "raise":
-        _raise_all(errors)
+    if on_error == "raise":
+        raise_all(errors)
     if errors:
         warnings.warn(
             f"{len(errors)} of {len(images)} images cannot be read, so no near-duplicates are "
@@ -287,17 +285,6 @@ def _read(images: Any, on_error: str, n_jobs: int | None) -> tuple[np.ndarray, n
     rows = [i for i, result in enumerate(results) if not isinstance(result, ImageError)]
     vectors = np.array([results[i] for i in rows], dtype=np.float32).reshape(len(rows), _LENGTH)
     return vectors, np.array(rows, dtype=int)
-
-
-def _raise_all(errors: Sequence[ImageError]) -> None:
-    if len(errors) == 1:
-        raise errors[0]
-    what, shown = summarise(errors, _N_SHOWN)
-    more = [f"and {len(errors) - _N_SHOWN} more."] if len(errors) > _N_SHOWN else []
-    lines = [f"{len(errors)} images {what}.", *shown, *more]
-    error = ImageError("\n  ".join(lines), SKIP_HINT)
-    error.errors = list(errors)
-    raise error
 
 
 def _vector(image: Image.Image) -> np.ndarray:
