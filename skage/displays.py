@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from ._checks import check_ages
 from ._images.reading import (
@@ -20,6 +18,7 @@ from ._images.reading import (
     readable,
     resize,
 )
+from ._unwrap import unwrap
 
 __all__ = ["AgeBinsDisplay", "AgeDistributionDisplay", "FacesDisplay", "TrainingHistoryDisplay"]
 
@@ -75,7 +74,7 @@ class TrainingHistoryDisplay:
         ValueError
             If the estimator has no training history, or the number of axes is wrong.
         """
-        model = _model(estimator)
+        model = unwrap(estimator)[0]
         classifier = getattr(model, "classifier_", model)
         if not getattr(classifier, "history_", None):
             raise ValueError(
@@ -183,7 +182,7 @@ class AgeBinsDisplay:
         ValueError
             If the estimator has no age bins, or an age is not a finite number.
         """
-        model = _model(estimator)
+        model = unwrap(estimator)[0]
         binner = getattr(model, "binner_", model)
         if not hasattr(binner, "bin_edges_"):
             raise ValueError(
@@ -294,7 +293,7 @@ class AgeDistributionDisplay:
             If the estimator does not predict distributions of age, `coverage` is not
             between 0 and 1, or the image has no prediction.
         """
-        model, X = _model_and_images(estimator, [image])
+        model, X = unwrap(estimator, [image])
         if not hasattr(model, "predict_dist"):
             raise ValueError(
                 f"{type(model).__name__} does not predict distributions of age. Pass a "
@@ -415,7 +414,7 @@ class FacesDisplay:
             If X and y differ in length, or `max_faces` is below 1.
         """
         images, (y,) = _first(X, max_faces, axes, y=y)
-        model, shown = _model_and_images(estimator, images)
+        model, shown = unwrap(estimator, images)
         positions = np.flatnonzero(readable(shown))
         y_pred = np.full(len(images), np.nan)
         if len(positions):
@@ -534,24 +533,6 @@ def _face(image: Any, position: int) -> np.ndarray | str:
         return "\n".join(
             textwrap.wrap(text, _MAX_CHARACTERS, max_lines=_MAX_LINES, placeholder=" ...")
         )
-
-
-def _model(estimator: Any) -> Any:
-    return _model_and_images(estimator)[0]
-
-
-def _model_and_images(estimator: Any, X: Any = None) -> tuple[Any, Any]:
-    """Return the fitted model inside pipelines and searches, and X as it receives it."""
-    check_is_fitted(estimator)
-    if isinstance(estimator, Pipeline):
-        if X is not None and len(estimator) > 1:
-            X = estimator[:-1].transform(X)
-        return _model_and_images(estimator[-1], X)
-    if hasattr(estimator, "best_estimator_"):
-        return _model_and_images(estimator.best_estimator_, X)
-    if hasattr(estimator, "cv_results_"):
-        raise ValueError(f"{type(estimator).__name__} has no fitted model. Search with refit=True.")
-    return estimator, X
 
 
 def _new_axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (4.5, 3.2)) -> Any:

@@ -23,6 +23,7 @@ LAYERS = [
         "_partition",
         "_targets",
         "_nested",
+        "_unwrap",
         "schedules",
         "preprocessing",
     ],
