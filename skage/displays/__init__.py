@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ._checks import check_ages
-from ._images.reading import (
+from .._checks import check_ages
+from .._images.reading import (
     ImageError,
     check_images,
     describe,
@@ -18,7 +18,7 @@ from ._images.reading import (
     readable,
     resize,
 )
-from ._unwrap import unwrap
+from .._unwrap import unwrap
 
 __all__ = ["AgeBinsDisplay", "AgeDistributionDisplay", "FacesDisplay", "TrainingHistoryDisplay"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.utils.validation import check_consistent_length
 
-from ._checks import check_ages, check_weights
+from .._checks import check_ages, check_weights
 
 __all__ = [
     "cumulative_score",
