@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import time
 import warnings
 from collections.abc import Iterator
 
 import torch
 
 from ._memory import at_fork, first_time
+
+_N_TIMED = 8  # convolutions
+_CLEARLY = 1.5  # times as fast
 
 _was_limited = False  # whether a fork limited this process to one thread
 
@@ -76,13 +81,37 @@ def resolve_device(device: str) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """Return the compute dtype; "auto" is bfloat16 where it is faster than float32.
 
-    On a CPU that takes matrix units (AMX). With AVX-512's instructions for bfloat16 alone,
-    VGG16 was measured to be slower than in float32: 2.7 images/s against 4.7 on a core.
+    On a CPU with matrix units (AMX) it always is. Processors with AVX-512's instructions for
+    bfloat16 alone differ: VGG16 was measured at 6.8 against 3.1 images/s on a core of one of
+    them, and at 2.7 against 4.7 on another. A convolution is therefore timed there, once per
+    process.
     """
     if precision == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+            fast = device.type == "cpu" and _cpu_prefers_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return getattr(torch, precision)
+
+
+@functools.cache
+def _cpu_prefers_bfloat16() -> bool:
+    if torch.cpu._is_amx_tile_supported() or not torch.cpu._is_avx512_bf16_supported():
+        return torch.cpu._is_amx_tile_supported()
+    seconds = {dtype: _seconds_of_convolution(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return seconds[torch.float32] > _CLEARLY * seconds[torch.bfloat16]
+
+
+def _seconds_of_convolution(dtype: torch.dtype) -> float:
+    """The shortest of several times of one thread, which other work affects least."""
+    layer = torch.nn.functional.conv2d
+    x = torch.ones(2, 128, 28, 28, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.ones(128, 128, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
+    times = []
+    with torch.inference_mode(), one_thread():
+        for _ in range(_N_TIMED):
+            start = time.thread_time()
+            layer(x, weight, padding=1)
+            times.append(time.thread_time() - start)
+    return min(times)

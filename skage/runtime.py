@@ -27,8 +27,9 @@ class Runtime(BaseEstimator):
 
     precision : {"auto", "bfloat16", "float32"}, default="auto"
         Arithmetic of the network. "auto" takes bfloat16 where it is faster: on a
-        GPU that multiplies it, and on a CPU with matrix units (AMX). Activations of
-        the frozen layers are kept in float16; "float32" keeps them in float32.
+        GPU that multiplies it, on a CPU with matrix units (AMX), and on one with AVX-512
+        for bfloat16 if a convolution is found to be faster there. Activations of the
+        frozen layers are kept in float16; "float32" keeps them in float32.
 
     n_jobs : int, default=None
         Number of threads that read and decode images; -1 takes all processors. None
