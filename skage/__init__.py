@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         augment,
         datasets,
         displays,
+        evaluation,
         images,
         losses,
         metrics,
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from ._models.zero_shot import load_age_network
     from .binning import AgeBinner
     from .classifier import VGG16Classifier
+    from .decision import AgeCheck
     from .embedding import EmbeddingClassifier
     from .ensemble import AgeEnsemble
+    from .evaluation import compare, evaluate
     from .faces import FaceCropper
     from .preprocessing import Preprocessing
     from .regressor import BinnedAgeRegressor
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AgeBinner",
+    "AgeCheck",
     "AgeEnsemble",
     "BinnedAgeRegressor",
     "EmbeddingClassifier",
@@ -44,8 +48,11 @@ __all__ = [
     "VGG16Classifier",
     "augment",
     "clear_memory",
+    "compare",
     "datasets",
     "displays",
+    "evaluate",
+    "evaluation",
     "images",
     "load",
     "load_age_network",
@@ -64,6 +71,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # Names are imported on first use: `import skage` must not wait for torch.
 _HOME = {
     "AgeBinner": "binning",
+    "AgeCheck": "decision",
     "AgeEnsemble": "ensemble",
     "BinnedAgeRegressor": "regressor",
     "EmbeddingClassifier": "embedding",
@@ -72,6 +80,8 @@ _HOME = {
     "Runtime": "runtime",
     "VGG16Classifier": "classifier",
     "clear_memory": "_memory",
+    "compare": "evaluation",
+    "evaluate": "evaluation",
     "load": "_models.skagefile",
     "load_age_network": "_models.zero_shot",
     "load_dex": "_models.dex",

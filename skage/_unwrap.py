@@ -1,9 +1,12 @@
-"""The fitted model inside pipelines and searches."""
+"""The fitted models inside pipelines, searches and other models."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,6 +21,8 @@ def unwrap(estimator: Any, X: Any = None) -> tuple[Any, Any]:
     ValueError
         If it is a search without a fitted model.
     """
+    if isinstance(estimator, FrozenEstimator):
+        return unwrap(estimator.estimator, X)
     check_is_fitted(estimator)
     if isinstance(estimator, Pipeline):
         if X is not None and len(estimator) > 1:
@@ -28,3 +33,29 @@ def unwrap(estimator: Any, X: Any = None) -> tuple[Any, Any]:
     if hasattr(estimator, "cv_results_"):
         raise ValueError(f"{type(estimator).__name__} has no fitted model. Search with refit=True.")
     return estimator, X
+
+
+def image_classifiers(model: Any) -> Iterator[Any]:
+    """Iterate over the fitted classifiers of images that a fitted model predicts with."""
+    model = unwrap(model)[0]
+    if hasattr(model, "on_error"):
+        yield model
+    for name in ("classifier_", "estimator_", "estimators_"):
+        children = getattr(model, name, None)
+        for child in children if isinstance(children, list) else [children]:
+            if hasattr(child, "fit"):
+                yield from image_classifiers(child)
+
+
+@contextmanager
+def unreadable_images_skipped(model: Any) -> Iterator[None]:
+    """Let a fitted model predict NaN for images that cannot be read."""
+    classifiers = list(image_classifiers(model))
+    before = [classifier.on_error for classifier in classifiers]
+    for classifier in classifiers:
+        classifier.on_error = "skip"
+    try:
+        yield
+    finally:
+        for classifier, on_error in zip(classifiers, before, strict=True):
+            classifier.on_error = on_error

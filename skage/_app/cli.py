@@ -1,4 +1,4 @@
-"""The command line: ``python -m skage demo | train | tune | predict | cache``."""
+"""The command line: ``python -m skage demo | train | tune | predict | evaluate | cache``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from .cache import cache
 from .data import data_options, read_faces
+from .evaluate import evaluate
 from .model import Recipe, check_fit, crop_side, model_options, pretrained_file
 from .predict import predict
 from .shell import (
@@ -112,6 +113,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
 
 main.add_command(tune)
 main.add_command(predict)
+main.add_command(evaluate)
 main.add_command(cache)
 
 

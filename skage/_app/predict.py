@@ -101,15 +101,7 @@ def predict(
         paths = [found for given in data for found in find_images(given, path)]
         if not is_shell(output):
             check_output(output, [*data, model_path, *paths])
-        from .._models.dex import load_dex
-        from .._models.skagefile import load
-
-        is_original = model_path.suffix.lower() in (".caffemodel", ".onnx")
-        model: Any = load_dex(model_path) if is_original else load(model_path)
-        classifiers = [member.classifier_ for member in getattr(model, "estimators_", [model])]
-        for classifier in classifiers:
-            classifier.set_params(on_error="skip", runtime__feature_cache=feature_cache, verbose=0)
-        size = max(classifier.resized_ for classifier in classifiers)
+        model, size = load_model(model_path, feature_cache)
         images = cropped(paths, size, feature_cache=feature_cache, **face_options)
         try:
             errors = _predict(model, paths, images, output, coverage, progress)
@@ -124,6 +116,20 @@ def predict(
     click.echo(f"{_summary(errors, len(paths))}.{where}", err=is_shell(output))
     if len(errors) == len(paths):
         click.get_current_context().exit(1)
+
+
+def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int]:
+    """A model that predicts NaN for unreadable images, and the side of the crops it takes."""
+    from .._models.dex import load_dex
+    from .._models.skagefile import load
+    from .._unwrap import image_classifiers
+
+    is_original = path.suffix.lower() in (".caffemodel", ".onnx")
+    model: Any = load_dex(path) if is_original else load(path)
+    classifiers = list(image_classifiers(model))
+    for classifier in classifiers:
+        classifier.set_params(on_error="skip", runtime__feature_cache=feature_cache, verbose=0)
+    return model, max(classifier.resized_ for classifier in classifiers)
 
 
 def _predict(

@@ -1,0 +1,281 @@
+"""What is evaluated: the predictions of a model, of arrays, or of another tool's CSV."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .._files.paths import resolve_path
+from .._unwrap import unreadable_images_skipped, unwrap
+from ..binning import AgeBinner
+
+# Names of columns that tools give to the file of an image and to its predicted age.
+_PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "img_path", "img")
+_AGES = ("age", "predicted_age", "age_pred", "pred_age", "apparent_age", "y_pred", "prediction")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted ages of images.
+
+    Parameters
+    ----------
+    name : str
+        What predicted them.
+    ages : ndarray of shape (n_samples,)
+        In years; NaN for images without a prediction.
+    interval : ndarray of shape (n_samples, 2), default=None
+        Lower and upper bounds in years.
+    distribution : ndarray of shape (n_samples, n_bins), default=None
+        Over the bins of `binner`.
+    binner : AgeBinner, default=None
+    """
+
+    name: str
+    ages: np.ndarray
+    interval: np.ndarray | None = None
+    distribution: np.ndarray | None = None
+    binner: AgeBinner | None = None
+
+    @property
+    def has_age(self) -> np.ndarray:
+        return np.isfinite(self.ages)
+
+
+def as_predictions(given: Any, X: Any, n_samples: int, coverage: float) -> Predictions:
+    """Return the predictions of a model, array, table or CSV, one for each image.
+
+    Raises
+    ------
+    TypeError
+        If `given` is of another kind.
+    ValueError
+        If there is not one prediction for each image, an age is infinite, or images are
+        needed and missing.
+    """
+    if hasattr(given, "predict"):
+        return _of_model(given, X, coverage)
+    if isinstance(given, str | os.PathLike):
+        given = read_predictions(given, X)
+    if isinstance(given, pd.DataFrame):
+        return _of_table(given, n_samples)
+    ages = np.asarray(given)
+    if ages.dtype.kind not in "fiu":
+        raise TypeError(
+            f"Cannot evaluate a {type(given).__name__}. Pass a fitted model, an array of predicted "
+            "ages in years (NaN where there is no prediction), a DataFrame with the column age, or "
+            "the path of a CSV."
+        )
+    return Predictions("given ages", _check(ages.astype(float), n_samples))
+
+
+def _of_model(model: Any, X: Any, coverage: float) -> Predictions:
+    if X is None:
+        raise ValueError("A model needs the images to predict. Pass them as X.")
+    with warnings.catch_warnings(), unreadable_images_skipped(model):
+        # They are counted in the evaluation.
+        warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
+        inner, images = unwrap(model, X)
+        name = type(inner).__name__
+        if not hasattr(inner, "predict_dist"):
+            return Predictions(name, _check(np.asarray(inner.predict(images), float), len(X)))
+        distribution = np.asarray(inner.predict_dist(images))
+    return Predictions(
+        name,
+        _check(inner.decode_dist(distribution).astype(float), len(X)),
+        inner.decode_interval(distribution, coverage).astype(float),
+        distribution,
+        inner.binner_,
+    )
+
+
+def _of_table(table: pd.DataFrame, n_samples: int) -> Predictions:
+    if "age" not in table:
+        raise ValueError(
+            f"The table of predictions has no column 'age'; it has {_listed(table.columns)}. "
+            "Rename the column of predicted ages."
+        )
+    bounds = [name for name in ("low", "high") if name in table]
+    if len(bounds) == 1:
+        raise ValueError(
+            f"The table of predictions has the column {bounds[0]!r} alone. An interval needs both "
+            "low and high."
+        )
+    ages = _check(_numbers(table["age"], "age"), n_samples)
+    interval = None
+    if bounds:
+        interval = np.column_stack([_numbers(table[name], name) for name in bounds])
+        wrong = np.isfinite(ages) & ~(interval[:, 0] <= interval[:, 1])
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise ValueError(
+                f"Row {first} of the predictions has the age {ages[first]:g} and the interval "
+                f"{interval[first].tolist()}. Pass bounds with low <= high for each age."
+            )
+    name = table.attrs.get("name", "given table")
+    return Predictions(name, ages, interval)
+
+
+def read_predictions(
+    csv: str | os.PathLike, X: Sequence[Any], *, path: str | None = None, age: str | None = None
+) -> pd.DataFrame:
+    """Read the ages that a tool predicted from a CSV, in the order of the images.
+
+    Parameters
+    ----------
+    csv : path
+        A CSV in UTF-8 with a header, such as ``python -m skage predict`` or another tool
+        writes. Columns named low and high are read as bounds of an interval, and std as
+        a standard deviation. An empty age is an image without a prediction.
+    X : sequence of n_samples paths
+        The images. A row belongs to the image whose path ends in the same parts, so that
+        file names are enough if they are different.
+    path, age : str, default=None
+        Columns of the images' paths and of the predicted ages in years. None takes the
+        one column with a usual name, such as file or predicted_age.
+
+    Returns
+    -------
+    predictions : DataFrame
+        One row for each image, with the column age, and low, high and std if the CSV has
+        them; NaN for images that the CSV does not list.
+
+    Raises
+    ------
+    ValueError
+        If the columns cannot be found, an age is not a number, or a row belongs to several
+        images or an image to several rows.
+    FileNotFoundError
+        If the CSV does not exist.
+    """
+    file = resolve_path(csv, "csv")
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{file!r} is not a CSV in UTF-8 with a header: {error}.") from error
+    columns = {
+        "path": _column(table, path, _PATHS, "path", file),
+        "age": _column(table, age, _AGES, "age", file),
+    } | {name: name for name in ("low", "high", "std") if name in table}
+    found = {
+        name: _numbers(table[column], f"Column {column!r} of {file!r}")
+        for name, column in columns.items()
+        if name != "path"
+    }
+    rows = _match(table[columns["path"]].tolist(), [_path(item, i) for i, item in enumerate(X)])
+    listed = rows >= 0
+    predictions = pd.DataFrame(
+        {name: np.where(listed, values[rows], np.nan) for name, values in found.items()}
+    )
+    predictions.attrs["name"] = PurePath(file).name
+    return predictions
+
+
+def _column(
+    table: pd.DataFrame, given: str | None, usual: Sequence[str], what: str, file: str
+) -> str:
+    if given is not None:
+        if given not in table:
+            raise ValueError(
+                f"{file!r} has no column {given!r}; it has {_listed(table.columns)}. Pass "
+                f"{what}= with one of them."
+            )
+        return given
+    found = [column for column in table if str(column).strip().lower() in usual]
+    if len(found) == 1:
+        return found[0]
+    those = f"several that may be: {_listed(found)}" if found else _listed(table.columns)
+    raise ValueError(
+        f"Which column of {file!r} is the {what} is not clear; it has {those}. Read it with "
+        f"read_predictions(..., {what}='...')."
+    )
+
+
+def _match(named: list[str], images: list[str]) -> np.ndarray:
+    """Return the row of each image, -1 if it is not listed."""
+    parts = [PurePath(name.replace("\\", "/")).parts for name in named]
+    own = [PurePath(name).parts for name in images]
+    for depth in range(1, max(map(len, own), default=1) + 1):
+        ends = [path[-depth:] for path in own]
+        if len(set(ends)) == len(ends):
+            break
+    else:
+        twice = Counter(images).most_common(1)[0][0]
+        raise ValueError(f"X lists {twice!r} twice, so a row of the CSV cannot be assigned to it.")
+    position = {end: i for i, end in enumerate(ends)}
+    rows = np.full(len(images), -1)
+    for row, path in enumerate(parts):
+        if len(path) < depth and path and any(end[-len(path) :] == path for end in ends):
+            raise ValueError(
+                f"Row {row} of the CSV names {named[row]!r}, but several images of X have this "
+                f"name. Give the last {depth} parts of the paths."
+            )
+        i = position.get(path[-depth:])
+        if i is None:
+            continue
+        if rows[i] >= 0:
+            raise ValueError(
+                f"Rows {rows[i]} and {row} of the CSV both belong to {images[i]!r}. Keep one row "
+                "for each image, for example that of its largest face."
+            )
+        rows[i] = row
+    if (rows < 0).all():
+        raise ValueError(
+            f"None of the {len(named)} rows of the CSV belongs to one of the {len(images)} images: "
+            f"it names, for example, {named[0] if named else ''!r}, and X {images[0]!r}."
+        )
+    return rows
+
+
+def _path(item: Any, position: int) -> str:
+    if not isinstance(item, str | os.PathLike):
+        raise ValueError(
+            f"X[{position}] is a {type(item).__name__}, but the rows of a CSV are assigned by "
+            "path. Pass the paths of the images as X."
+        )
+    return os.fsdecode(item)
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    series = pd.Series(values)
+    if series.dtype.kind in "fiu":
+        return series.to_numpy(float)
+    text = series.astype(str).str.strip()
+    numbers = pd.to_numeric(text, errors="coerce").to_numpy(float)
+    wrong = np.isnan(numbers) & ~text.str.lower().isin(["", "nan", "none", "null", "na"]).to_numpy()
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name} has {text[first]!r} in row {first}, which is not a number. Leave it empty for "
+            "an image without a prediction."
+        )
+    return numbers
+
+
+def _check(ages: np.ndarray, n_samples: int) -> np.ndarray:
+    if ages.shape != (n_samples,):
+        raise ValueError(
+            f"There are predictions of shape {ages.shape} for {n_samples} images. Pass one age for "
+            "each image, NaN where there is no prediction."
+        )
+    if np.isinf(ages).any():
+        first = int(np.argmax(np.isinf(ages)))
+        raise ValueError(
+            f"The predicted age of image {first} is {ages[first]}. Pass NaN for an image without a "
+            "prediction."
+        )
+    if not np.isfinite(ages).any():
+        raise ValueError(f"None of the {n_samples} images has a prediction.")
+    return ages
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(repr, names))
