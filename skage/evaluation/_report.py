@@ -88,7 +88,6 @@ def _tiles(e: Evaluation) -> list[dict[str, Any]]:
     """The summary, in sentences."""
     mae, cs5, bias = (e.overall.loc[name] for name in ("mae", "cs5", "bias"))
     constant = e.overall.loc["constant_mae", "value"]
-    direction = "older" if bias.value > 0 else "younger"
     tiles = [
         _tile(
             f"{mae.value:.1f} years",
@@ -97,19 +96,10 @@ def _tiles(e: Evaluation) -> list[dict[str, Any]]:
             mae.value >= constant,
         ),
         _tile(f"{100 * cs5.value:.0f} of 100", "ages are estimated to within 5 years."),
-        _tile(
-            f"{abs(bias.value):.1f} years {direction}",
-            f"is how people are estimated on average, compared with their age {_brackets(bias)}.",
-        ),
+        _bias_tile(bias),
     ]
-    bands = e.gaps[e.gaps["by"].str.count(" x ") == 0] if len(e.gaps) else e.gaps
-    for row in bands.itertuples():
-        tiles.append(
-            _tile(
-                f"{row.worst_mae:.1f} against {row.best_mae:.1f} years",
-                f"is the error by {row.by}: {row.worst} are estimated worst, {row.best} best.",
-            )
-        )
+    single = e.gaps[~e.gaps["by"].str.contains(" x ")] if len(e.gaps) else e.gaps
+    tiles += [_gap_tile(row) for row in single.itertuples()]
     if "coverage" in e.overall.index:
         found, nominal = e.overall.loc["coverage"], e.settings["coverage"]
         tiles.append(
@@ -141,6 +131,25 @@ def _tiles(e: Evaluation) -> list[dict[str, Any]]:
             )
         )
     return tiles
+
+
+def _bias_tile(bias: Any) -> dict[str, Any]:
+    if bias.low <= 0 <= bias.high:
+        return _tile("no clear bias", f"on average {_brackets(bias)} years.")
+    direction = "older" if bias.value > 0 else "younger"
+    return _tile(
+        f"{abs(bias.value):.1f} years {direction}",
+        f"is how people are estimated on average, compared with their age {_brackets(bias)}.",
+    )
+
+
+def _gap_tile(row: Any) -> dict[str, Any]:
+    value = f"{row.worst_mae:.1f} against {row.best_mae:.1f} years"
+    if row.gap_low <= 0:
+        return _tile(value, f"is the error by {row.by}: no clear difference between groups.")
+    return _tile(
+        value, f"is the error by {row.by}: largest for {row.worst}, smallest for {row.best}."
+    )
 
 
 def _tile(value: str, text: str, is_warning: bool = False) -> dict[str, Any]:
