@@ -10,7 +10,7 @@ import pytest
 import skage
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ["datasets", "displays", "metrics"]
+PACKAGES = ["datasets", "displays", "evaluation", "metrics"]
 PUBLIC = [
     name
     for name in skage.__all__
@@ -35,7 +35,9 @@ LAYERS = [
     ["_hardware", "_files"],
     ["_images", "binning"],
     ["images", "augment", "faces", "losses", "metrics", "splits", "_networks"],
-    ["_activations", "datasets", "displays"],
+    ["_activations", "datasets", "displays", "_sides", "_thresholds"],
+    ["decision"],
+    ["evaluation"],
     ["_training"],
     ["_classifier"],
     ["_distribution", "classifier", "embedding"],
@@ -112,6 +114,7 @@ def test_public_modules_say_what_is_public():
     homes = {
         "binning",
         "classifier",
+        "decision",
         "embedding",
         "ensemble",
         "faces",

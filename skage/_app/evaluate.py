@@ -100,7 +100,7 @@ def evaluate(
     \b
     Examples:
       python -m skage evaluate faces.csv -m age.skage --by sex --limit 18
-      python -m skage evaluate UTKFace/ --predictions other.csv --by sex --by ethnicity
+      python -m skage evaluate UTKFace/ --predictions other.csv --by ethnicity
     """
     with clear_errors():
         if (model_path is None) == (predictions is None):
@@ -127,9 +127,10 @@ def evaluate(
             found,
             images,
             faces.target,
-            groups=faces.groups,
+            groups=_persons(faces.frame, "tested"),
             by=_columns(faces.frame, by),
             X_train=trained.data if trained else None,
+            groups_train=_persons(trained.frame, "trained") if trained else None,
             about={"data": data.name} | about,
             n_resamples=options["samples"],
             random_state=options["seed"],
@@ -155,6 +156,15 @@ def _predictions(
     assert model_path is not None
     model, size = load_model(model_path, options["feature_cache"])
     return model, cropped(faces.data, size, **options)
+
+
+def _persons(frame: Any, name: str) -> Any:
+    """The person of each image, a new one where it is not known; None if none is known."""
+    if "person" not in frame:
+        return None
+    known = frame["person"].notna() & (frame["person"] != "")
+    others = [f"unknown, {name} {row}" for row in range(len(frame))]
+    return frame["person"].where(known, others).to_numpy()
 
 
 def _columns(frame: Any, names: tuple[str, ...]) -> Any:
