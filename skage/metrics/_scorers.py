@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, ClassVar
 
 from sklearn import metrics
@@ -28,14 +27,22 @@ from ._intervals import interval_coverage, interval_width, winkler_score
 _PER_SAMPLE = {"sample_weight", "y_std", "sex", "group"}
 
 
-def _make_scorer(metric, greater_is_better):
-    @wraps(metric)  # metadata routing reads the names of the metric's parameters
-    def score_predicted(y_true, y_pred, **options):
+class _PredictedOnly:
+    """A metric of ages that leaves out images without a prediction."""
+
+    def __init__(self, metric: Callable):
+        self.__name__ = metric.__name__
+        self.__wrapped__ = metric  # whose signature tells metadata routing what it takes
+
+    def __call__(self, y_true: Any, y_pred: Any, **options: Any) -> float:
         per_sample = {name: options.pop(name) for name in _PER_SAMPLE & options.keys()}
         y_true, y_pred, *others = predicted_only(y_true, y_pred, *per_sample.values())
-        return metric(y_true, y_pred, **dict(zip(per_sample, others, strict=True)), **options)
+        options |= dict(zip(per_sample, others, strict=True))
+        return self.__wrapped__(y_true, y_pred, **options)
 
-    return metrics.make_scorer(score_predicted, greater_is_better=greater_is_better)
+
+def _make_scorer(metric, greater_is_better):
+    return metrics.make_scorer(_PredictedOnly(metric), greater_is_better=greater_is_better)
 
 
 class _ModelScorer(BaseEstimator):
