@@ -318,7 +318,8 @@ class TestCsv:
 
     def test_rows_are_assigned_by_the_end_of_the_path(self, tmp_path):
         csv = self.write(tmp_path, "img_path,predicted_age\nx/b.jpg,31\n/y/a.jpg,\nc.jpg,9\n")
-        found = read_predictions(csv, ["faces/a.jpg", "faces/b.jpg", "faces/d.jpg"])
+        with pytest.warns(UserWarning, match="1 of 3 images are not listed"):
+            found = read_predictions(csv, ["faces/a.jpg", "faces/b.jpg", "faces/d.jpg"])
         assert found["age"].tolist() == pytest.approx([np.nan, 31, np.nan], nan_ok=True)
 
     def test_folders_tell_files_of_one_name_apart(self, tmp_path):
@@ -342,7 +343,7 @@ class TestCsv:
     )
     def test_what_is_wrong_is_named(self, tmp_path, text, message):
         with pytest.raises(ValueError, match=message):
-            read_predictions(self.write(tmp_path, text), ["a.jpg", "b.jpg"])
+            read_predictions(self.write(tmp_path, text), ["a.jpg"])
 
     def test_a_missing_column_and_images_that_are_no_paths(self, tmp_path):
         csv = self.write(tmp_path, "file,age\na.jpg,4\n")

@@ -155,6 +155,11 @@ def read_predictions(
         images or an image to several rows.
     FileNotFoundError
         If the CSV does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If images are not listed. Rows that belong to no image are ignored.
     """
     file = resolve_path(csv, "csv")
     try:
@@ -172,6 +177,12 @@ def read_predictions(
     }
     rows = _match(table[columns["path"]].tolist(), [_path(item, i) for i, item in enumerate(X)])
     listed = rows >= 0
+    if not listed.all():
+        warnings.warn(
+            f"{(~listed).sum():,} of {len(rows):,} images are not listed in {file!r}. They count as "
+            "images without a prediction.",
+            stacklevel=2,
+        )
     predictions = pd.DataFrame(
         {name: np.where(listed, values[rows], np.nan) for name, values in found.items()}
     )
@@ -211,15 +222,16 @@ def _match(named: list[str], images: list[str]) -> np.ndarray:
         twice = Counter(images).most_common(1)[0][0]
         raise ValueError(f"X lists {twice!r} twice, so a row of the CSV cannot be assigned to it.")
     position = {end: i for i, end in enumerate(ends)}
+    shorter = {end[-n:] for end in ends for n in range(1, depth)}
     rows = np.full(len(images), -1)
     for row, path in enumerate(parts):
-        if len(path) < depth and path and any(end[-len(path) :] == path for end in ends):
-            raise ValueError(
-                f"Row {row} of the CSV names {named[row]!r}, but several images of X have this "
-                f"name. Give the last {depth} parts of the paths."
-            )
         i = position.get(path[-depth:])
         if i is None:
+            if path in shorter:
+                raise ValueError(
+                    f"Row {row} of the CSV names {named[row]!r}, but several images of X have this "
+                    f"name. Give the last {depth} parts of the paths."
+                )
             continue
         if rows[i] >= 0:
             raise ValueError(
