@@ -179,8 +179,8 @@ def read_predictions(
     listed = rows >= 0
     if not listed.all():
         warnings.warn(
-            f"{(~listed).sum():,} of {len(rows):,} images are not listed in {file!r}. They count as "
-            "images without a prediction.",
+            f"{(~listed).sum():,} of {len(rows):,} images are not listed in {file!r}. They count "
+            "as images without a prediction.",
             stacklevel=2,
         )
     predictions = pd.DataFrame(
