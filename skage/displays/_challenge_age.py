@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..metrics._rates import binomial_interval
+from ..metrics import binomial_interval
 from ._axes import missing_note, new_axes, note, plain_frame, style
 from ._predictions import predict_ages, with_prediction
+
+_SHIFT = 0.12  # years between the lines, so that their bars do not overlap
 
 
 class ChallengeAgeDisplay:
     """Plot of the share of persons under the age limit who pass, against the challenge age.
 
-    A person passes whose predicted age is at least the challenge age. Bands are exact
+    A person passes whose predicted age is at least the challenge age. Bars are exact
     (Clopper-Pearson) confidence intervals of each share, also where nobody passes. Create
     it with `from_estimator` or `from_predictions`.
 
@@ -146,8 +148,14 @@ class ChallengeAgeDisplay:
         y_pred : array-like of shape (n_samples,)
             In years; images with NaN are left out, and a note counts those of persons under
             the limit.
-        limit, challenge_ages, ages, confidence
+        limit : float, default=18
+            Age limit in years.
+        challenge_ages : sequence of floats, default=(18, 19, ..., 30)
             As in `from_estimator`.
+        ages : sequence of int, default=None
+            As in `from_estimator`.
+        confidence : float, default=0.95
+            Level of the confidence intervals, above 0 and below 1.
         ax : Axes, default=None
             Where to draw. None creates a new figure.
 
@@ -205,22 +213,28 @@ class ChallengeAgeDisplay:
         """
         self.ax_ = ax = new_axes(size=(5.2, 3.6))[0] if ax is None else ax
         self.figure_ = ax.figure
+        n_lines = len(self.names)
         lines = zip(self.names, self.passed, self.counts, strict=True)
         for i, (name, passed, n) in enumerate(lines):
             low, high = binomial_interval(passed, np.full(len(passed), n), self.confidence)
-            look = style(i)
-            rate = 100 * np.asarray(passed) / n
-            ax.plot(self.challenge_ages, rate, ms=4, label=f"{name} (n = {n:,})", **look)
-            ax.fill_between(
-                self.challenge_ages, 100 * low, 100 * high, color=look["color"], alpha=0.13, lw=0
+            rate = np.asarray(passed) / n
+            ax.errorbar(
+                np.asarray(self.challenge_ages) + _SHIFT * (i - (n_lines - 1) / 2),
+                100 * rate,
+                yerr=100 * np.stack([rate - low, high - rate]),
+                ms=4,
+                elinewidth=1,
+                capsize=2,
+                label=f"{name} ({n:,} image{'s' * (n > 1)})",
+                **style(i),
             )
-        ax.set(xlabel="challenge age (years)", ylabel="persons who pass (%)")
+        ax.set(xlabel="challenge age (years)", ylabel="share (%)")
         ax.set_title(f"Persons under {self.limit:g} who pass")
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(bottom=-0.02 * ax.get_ylim()[1])  # markers at 0 are visible
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y", lw=0.5, alpha=0.5)
-        band = f"bands: {100 * self.confidence:g} % confidence, exact"
-        ax.legend(frameon=False, fontsize=8, title=band, title_fontsize=7.5)
+        bars = f"bars: exact {100 * self.confidence:g} % confidence"
+        ax.legend(frameon=False, fontsize=8, title=bars, title_fontsize=7.5)
         note(ax, self.caption)
         plain_frame(ax)
         return self

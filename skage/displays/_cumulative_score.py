@@ -112,7 +112,7 @@ class CumulativeScoreDisplay:
         y_true : array-like of shape (n_samples,)
             In years.
         y_pred : array-like of shape (n_samples,)
-            In years; images with NaN are left out, and a note counts them.
+            In years; images with NaN are left out, and the legend counts them.
         max_years : int, default=15
             The largest k.
         name : str, default=None
@@ -149,11 +149,11 @@ class CumulativeScoreDisplay:
         -------
         display : CumulativeScoreDisplay
         """
-        self.ax_ = ax = new_axes()[0] if ax is None else ax
+        self.ax_ = ax = new_axes(size=(4.8, 3.6))[0] if ax is None else ax
         self.figure_ = ax.figure
         look = style(len(ax.lines))
-        left_out = f"without {self.n_missing:,} that have no prediction" * (self.n_missing > 0)
-        label = ", ".join(filter(None, [self.name, left_out])) or None
+        missing = f"({self.n_missing:,} without a prediction)" * (self.n_missing > 0)
+        label = " ".join(filter(None, [self.name, missing])) or None
         scores = 100 * np.asarray(self.scores)
         (self.line_,) = ax.plot(self.thresholds, scores, ms=4, label=label, **look)
         ax.set(xlabel="error of at most k years", ylabel="images (%)", title="Cumulative score")
@@ -161,6 +161,6 @@ class CumulativeScoreDisplay:
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y", lw=0.5, alpha=0.5)
         if label:
-            ax.legend(frameon=False, loc="lower right", fontsize=9)
+            ax.legend(frameon=False, loc="lower right", fontsize=8)
         plain_frame(ax)
         return self

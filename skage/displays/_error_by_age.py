@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from sklearn.utils.validation import check_consistent_length
 
-from ..binning import tails
+from ..metrics import bootstrap_interval
 from ._axes import BLUE, GREY, ORANGE, missing_note, new_axes, note, plain_frame
-from ._bootstrap import mean_interval
 from ._predictions import age_bands, predict_ages, with_prediction
 
 
@@ -136,8 +135,14 @@ class ErrorByAgeDisplay:
             In years.
         y_pred : array-like of shape (n_samples,)
             In years; images with NaN are left out, and a note counts them.
-        groups, width, confidence, random_state
-            As in `from_estimator`.
+        groups : array-like of shape (n_samples,), default=None
+            Persons; as in `from_estimator`.
+        width : float, default=10
+            Width of the bands in years.
+        confidence : float, default=0.95
+            Level of the confidence intervals, above 0 and below 1.
+        random_state : int, RandomState instance or None, default=None
+            Seeds the bootstrap.
         ax : Axes, default=None
             Where to draw. None creates a new figure.
 
@@ -150,21 +155,27 @@ class ErrorByAgeDisplay:
         ValueError
             As `from_estimator`.
         """
-        tails(confidence)
         check_consistent_length(y_true, groups)
         predicted, (y_pred,) = with_prediction(y_true, y_pred)
         errors = y_pred - predicted.y_true
         bands = age_bands(predicted.y_true, width)
         persons = None if groups is None else np.asarray(groups)[predicted.mask]
-        values = np.stack([np.abs(errors), errors], axis=1)
-        means, bounds = [], []
-        for band in range(len(bands.starts)):
-            inside = bands.codes == band
-            of_band = None if persons is None else persons[inside]
-            means.append(values[inside].mean(axis=0))
-            bounds.append(mean_interval(values[inside], of_band, confidence, random_state))
-        mae, bias = np.transpose(means)
-        mae_interval, bias_interval = np.transpose(bounds, (2, 0, 1))
+
+        def by_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            means, intervals = np.empty(len(bands.starts)), np.empty((len(bands.starts), 2))
+            for band in range(len(means)):
+                inside = bands.codes == band
+                means[band] = values[inside].mean()
+                intervals[band] = bootstrap_interval(
+                    np.mean,
+                    values[inside],
+                    groups=None if persons is None else persons[inside],
+                    confidence_level=confidence,
+                    random_state=random_state,
+                )
+            return means, intervals
+
+        (mae, mae_interval), (bias, bias_interval) = by_band(np.abs(errors)), by_band(errors)
         return cls(
             bands.labels,
             mae,

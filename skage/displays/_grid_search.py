@@ -147,7 +147,7 @@ class GridSearchDisplay:
             for name in _names(self.params)
             if name not in self.shown and len(_axis(name, self.params).values) > 1
         ]
-        note(ax, f"At the best of {', '.join(others)}" if others else "")
+        note(ax, f"with the best {', '.join(others)}" if others else "")
         return self
 
     def _draw_line(self, ax: Axes, best: np.ndarray) -> None:
@@ -171,12 +171,13 @@ class GridSearchDisplay:
         ax.add_patch(_frame(top))
         if mean.size > _MAX_LABELLED:
             return
-        middle = (np.nanmin(mean) + np.nanmax(mean)) / 2
+        low, high = np.nanmin(mean), np.nanmax(mean)
+        digits = 3 if high == low else int(np.clip(1 - np.floor(np.log10(high - low)), 0, 6))
         for (row, column), value in np.ndenumerate(mean):
             if np.isnan(value):
                 continue
-            text = f"{value:.3g}\n\N{PLUS-MINUS SIGN} {std[row, column]:.2g}"
-            colour = "black" if value > middle else "white"
+            text = f"{value:.{digits}f}\n\N{PLUS-MINUS SIGN} {std[row, column]:.{digits}f}"
+            colour = "black" if value > (low + high) / 2 else "white"
             weight = "bold" if (row, column) == top else None
             ax.text(
                 column,

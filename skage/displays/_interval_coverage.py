@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..metrics._rates import binomial_interval
+from ..metrics import binomial_interval
 from ._axes import missing_note, new_axes, note, plain_frame
 from ._predictions import age_bands, predict, with_prediction
 
@@ -85,7 +85,7 @@ class IntervalCoverageDisplay:
 
         Parameters
         ----------
-        estimator : estimator with predict_interval, such as BinnedAgeRegressor
+        estimator : estimator with predict_dist and decode_interval, such as BinnedAgeRegressor
             Fitted. It may be the last step of a Pipeline, or inside a search.
         X : sequence of n_samples images, or what the estimator accepts
         y : array-like of shape (n_samples,)
@@ -111,11 +111,12 @@ class IntervalCoverageDisplay:
         """
 
         def intervals(model: Any, X: Any) -> dict[float, np.ndarray]:
-            if not hasattr(model, "predict_interval"):
+            if not hasattr(model, "decode_interval"):
                 raise ValueError(
                     f"{type(model).__name__} does not predict intervals. Pass a BinnedAgeRegressor."
                 )
-            return {coverage: model.predict_interval(X, coverage) for coverage in coverages}
+            distribution = model.predict_dist(X)  # once for all coverages
+            return {level: model.decode_interval(distribution, level) for level in coverages}
 
         found = predict(estimator, X, intervals)
         return cls.from_predictions(y, found, width=width, confidence=confidence, ax=ax)

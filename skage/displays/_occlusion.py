@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .._images.reading import describe, digest_and_decoder
 
@@ -27,14 +29,18 @@ def occlusion(
     covered = np.repeat(pixels[None], len(parts) + 1, axis=0)
     for rows_and_columns, copy in zip(parts, covered[1:], strict=True):
         copy[rows_and_columns] = pixels.mean(axis=(0, 1)).round()
-    ages = np.asarray(model.predict(covered), dtype=float)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "These images are not cropped", UserWarning)  # they are
+        ages = np.asarray(model.predict(covered), dtype=float)
     if np.isnan(ages).any():
         raise ValueError(f"{describe(image, 0)} has no prediction. Pass another image.")
     falls, times = np.zeros(pixels.shape[:2]), np.zeros(pixels.shape[:2])
     for rows_and_columns, age in zip(parts, ages[1:], strict=True):
         falls[rows_and_columns] += ages[0] - age
         times[rows_and_columns] += 1
-    return pixels, falls / times, float(ages[0])
+    heat = Image.fromarray((falls / times).astype(np.float32))
+    cells = heat.resize((n_steps, n_steps), Image.Resampling.BOX)
+    return pixels, np.asarray(cells), float(ages[0])
 
 
 def _parts(shape: tuple[int, int], patch: float, n_steps: int) -> list[tuple[slice, slice]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from ._axes import BLACK, BLUE, ORANGE, missing_note, new_axes, note, plain_frame
 from ._predictions import predict_ages, with_prediction
@@ -123,13 +124,14 @@ class PredictedAgeDisplay:
         ax.axline((low, low), slope=1, color=BLACK, lw=1, ls=":", label="predicted = true")
         ages, quantiles = _running_quantiles(self.y_true, self.y_pred)
         lower, median, upper = quantiles.T
-        ax.plot(ages, median, color=ORANGE, lw=2, label="median")
+        outline = [withStroke(linewidth=3.5, foreground="white")]
+        ax.plot(ages, median, color=ORANGE, lw=2, label="median", path_effects=outline)
         for bound, label in ((lower, "10th and 90th percentile"), (upper, None)):
             ax.plot(ages, bound, color=ORANGE, lw=1.2, ls="--", label=label)
         n = len(self.y_true)
         ax.set(xlabel="true age (years)", ylabel="predicted age (years)")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        ax.set_title(f"Predicted against true age of {n:,} image{'s' * (n > 1)}")
+        ax.set_title(f"{n:,} image{'s' * (n > 1)}")
         ax.legend(loc="upper left", fontsize=8, framealpha=0.85, edgecolor="none")
         note(ax, missing_note(self.n_missing, n + self.n_missing))
         plain_frame(ax)
@@ -150,7 +152,7 @@ class PredictedAgeDisplay:
             cmap="Blues",
             lw=0.1,
         )
-        ax.figure.colorbar(cells, ax=ax, label="images", shrink=0.7)
+        ax.figure.colorbar(cells, ax=ax, label="images", shrink=0.7, format="%g")
 
 
 def _running_quantiles(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..metrics._distributions import _share_below, pit_values
 from ._axes import BLACK, BLUE, missing_note, new_axes, note, plain_frame, style
 from ._predictions import model_name, predict, with_prediction
 
 _N_LEVELS = 100  # of the distribution function
 _N_BARS = 10
-_CHUNK = 10_000  # images, whose probabilities at their ages are computed together
 
 
 class ReliabilityDisplay:
@@ -178,7 +178,7 @@ class ReliabilityDisplay:
             self._draw_histogram(ax)
         else:
             self._draw_cdf(ax)
-        ax.set(xlim=(0, 1), title="Reliability of the predicted distributions")
+        ax.set(xlim=(0, 1), title="Reliability")
         ax.legend(frameon=False, fontsize=9)
         note(ax, self.caption)
         plain_frame(ax)
@@ -201,7 +201,7 @@ class ReliabilityDisplay:
             ax.plot([0, 1], [0, 100], color=BLACK, ls=":", lw=1.2, label="if calibrated")
         look = style(len(models)) | {"marker": None}
         ax.plot(self.levels, 100 * self.cdf, label=self.name, gid="model", **look)
-        ax.set(xlabel="predicted probability of being younger (PIT)", ylabel="images up to it (%)")
+        ax.set(xlabel="predicted probability of being younger (PIT)", ylabel="images below (%)")
         ax.set_ylim(0, 100)
 
 
@@ -219,25 +219,5 @@ def _pit_cdf(
 ) -> np.ndarray:
     """Return the mean over images of the distribution function of the PIT."""
     half = 0.5 if (y_true == np.floor(y_true)).all() else 0.0
-    total = np.zeros(len(levels))
-    for start in range(0, len(y_true), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        low, high = (
-            _cdf_at(y_true[rows] + shift, distribution[rows], binner)[:, None]
-            for shift in (-half, half)
-        )
-        width = high - low
-        step = (levels >= low).astype(float)
-        inside = np.divide(levels - low, width, out=step, where=width > 0)
-        total += inside.clip(0, 1).sum(axis=0)
-    return total / len(y_true)
-
-
-def _cdf_at(ages: np.ndarray, distribution: np.ndarray, binner: Any) -> np.ndarray:
-    """Return the distribution function of each row at the age of the row, (n_samples,)."""
-    start, end, mass = binner._pieces(binner._check_probabilities(distribution))
-    width = end - start
-    below = np.divide(
-        ages[:, None] - start, width, out=(ages[:, None] >= start) * 1.0, where=width > 0
-    )
-    return (mass * below.clip(0, 1)).sum(axis=1) / mass.sum(axis=1)
+    low, high = (pit_values(y_true + shift, distribution, binner) for shift in (-half, half))
+    return np.array([_share_below(level, low, high).mean() for level in levels])

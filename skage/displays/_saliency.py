@@ -100,13 +100,13 @@ class SaliencyDisplay:
         model, shown = unwrap(estimator, check_images([image]))
         if method == "occlusion":
             pixels, heat, age = occlusion(model, shown[0], patch, n_steps)
-            return cls(pixels, heat, "age falls by (years) if covered", age).plot(ax=ax)
+            return cls(pixels, heat, "fall of the age if covered (years)", age).plot(ax=ax)
         if method != "grad_cam":
             raise ValueError(f"method={method!r} is unknown. Pass 'occlusion' or 'grad_cam'.")
         try:
             from ._grad_cam import grad_cam
         except ModuleNotFoundError as error:
-            if error.name != "captum":
+            if not (error.name or "").startswith("captum"):
                 raise
             raise ImportError(
                 "method='grad_cam' needs captum. Install it with: pip install 'skage[explain]'. "

@@ -39,13 +39,14 @@ def draw(axes: Sequence[Axes], faces: Sequence[Tile], titles: Sequence[str]) -> 
     """Draw one tile on each of the axes; further axes stay empty."""
     for ax in axes:
         ax.set_axis_off()
+    size = 9 if max(map(len, titles)) < 20 else 7.5
     for ax, face, title in zip(axes, faces, titles, strict=False):
         if isinstance(face, str):
             ax.imshow(np.full((1, 1, 3), _TILE_GREY, np.uint8), extent=(0, 1, 0, 1))
             ax.text(0.5, 0.5, face, fontsize=6.5, ha="center", va="center", color="#444444")
         else:
             ax.imshow(face)
-        ax.set_title(title, fontsize=9 if len(title) < 20 else 7.5, pad=3)
+        ax.set_title(title, fontsize=size, pad=3)
 
 
 def age_title(predicted: float, true: float) -> str:

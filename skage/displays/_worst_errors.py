@@ -140,7 +140,7 @@ class WorstErrorsDisplay:
         y_true, y_pred = np.asarray(self.y_true), np.asarray(self.y_pred)
         if axes is None:
             axes = face_axes(len(y_true))
-            title = f"The {len(y_true)} largest errors (years) of {self.n_images:,} images"
+            title = f"The {len(y_true)} largest errors of {self.n_images:,} images (years)"
             lines = [title, missing_note(self.n_missing, self.n_images)]
             axes[0].figure.suptitle("\n".join(filter(None, lines)), fontsize=10)
         self.axes_ = np.ravel(axes)
