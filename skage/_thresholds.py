@@ -9,8 +9,6 @@ import numpy as np
 from .metrics import binomial_interval
 
 DIGITS = 6  # to which scores are compared: further ones depend on the order of a sum
-
-#: Scores that differ less are equal.
 STEP = 10.0**-DIGITS
 
 
@@ -51,9 +49,9 @@ def pass_threshold(scores: np.ndarray, max_rate: float, confidence: float) -> fl
     -----
     The thresholds are tested from the strictest down, each at the level 1 - `confidence`,
     until the bound of one exceeds `max_rate`. This is fixed sequence testing, which needs no
-    correction for the number of thresholds (Angelopoulos et al., "Learn then Test", 2021,
-    section 4). As the bound depends on the number of scores above the threshold only, the
-    threshold is an order statistic, as in the tolerance limits of Wilks (Annals of
+    correction for the number of thresholds (Angelopoulos et al., "Learn then Test", arXiv
+    2110.01052, 2021). As the bound depends on the number of scores above the threshold alone,
+    the threshold is an order statistic, as the tolerance limits of Wilks are (Annals of
     Mathematical Statistics 1941). Ties make it stricter.
     """
     k = allowed_errors(len(scores), max_rate, confidence)

@@ -99,11 +99,12 @@ class AgeCheck(MetaEstimatorMixin, BaseEstimator):
     Pearson (Biometrika 1934), and the last one before the bound exceeds the wanted rate is
     taken. This fixed sequence keeps the confidence without a correction for the number of
     thresholds (Angelopoulos et al., "Learn then Test: Calibrating Predictive Algorithms to
-    Achieve Risk Control", 2021, section 4). Where one threshold would keep both rates, no
-    image between is "unsure"; the fail threshold is then lowered to the pass threshold.
+    Achieve Risk Control", arXiv 2110.01052, 2021). If a single threshold keeps both rates, it
+    decides all images: the fail threshold is lowered to the pass threshold.
 
     The rates are kept for images like the calibration images. Photographs of another kind,
-    and attacks such as make-up or an image on a screen, are not covered.
+    and attacks such as make-up or an image on a screen, are not covered. A model that was
+    trained on calibration images keeps no rate.
 
     A model of ages in whole years spreads the age of 18 over 17.5 to 18.5, so that its
     probability of at least 18 is too low for those aged 18. The thresholds make up for it.

@@ -15,6 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skage import AgeBinner, AgeCheck, AgeEnsemble, BinnedAgeRegressor
 from skage._thresholds import STEP, allowed_errors, fail_threshold, n_needed, pass_threshold
 
+from .conftest import tiny_model
+
 STRINGS = "compares predictions as numbers, and decisions are strings"
 ONE_SIDED = "the ages are all on one side of the limit"
 
@@ -388,3 +390,22 @@ def test_errors(frozen):
     for wrong in ({"confidence": 0.5}, {"max_false_pass_rate": 0}, {"margin": 0}, {"limit": 0}):
         with pytest.raises(ValueError, match=f"The '{next(iter(wrong))}' parameter"):
             AgeCheck(frozen, **wrong).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 41 images")
+def test_images_that_cannot_be_read_are_unsure(faces, paths):
+    model = tiny_model(on_error="skip").fit(faces.data, faces.target)
+    images = [*paths, "missing.png"]
+    ages = [*faces.target, 10]
+    check = AgeCheck(
+        FrozenEstimator(model),
+        limit=float(np.median(faces.target)),
+        max_false_pass_rate=0.5,
+        max_false_fail_rate=0.5,
+        confidence=0.8,
+    ).fit(images, ages)
+    decisions = check.predict(images)
+    assert decisions[-1] == "unsure"
+    assert {*decisions[:-1]} & {"pass", "fail"}
+    assert check.rates_.loc[("under", "unsure"), "no_prediction"] == 1
+    assert check.decide(images)["age"].isna().tolist() == [False] * 40 + [True]
