@@ -26,7 +26,7 @@ from ._tables import Resampled, gap_table, group_table, overall_table, resample
 from ._variability import variability_table
 
 BANDS = (0, 10, 20, 30, 40, 50, 60, 70)
-_N_LEVELS = 20  # of probability, at which the calibration is compared
+_N_LEVELS = 100  # of probability, as calibration_error has
 
 _PARAMETERS = {
     "limit": [Interval(Real, 0, None, closed="neither"), None],

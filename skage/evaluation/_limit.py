@@ -101,7 +101,9 @@ def limit_result(
     det = None
     rows = _nist_row(resampled, columns, limit, challenge_age)
     if predictions.distribution is not None and (y >= limit).any():
-        p = over_limit_probability(predictions.distribution[known], predictions.binner, limit)
+        # A binner spreads the whole year 18 over 17.5 to 18.5.
+        start = limit - 0.5 if (y == np.floor(y)).all() else limit
+        p = over_limit_probability(predictions.distribution[known], predictions.binner, start)
         det = pd.DataFrame(
             dict(
                 zip(
