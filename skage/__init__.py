@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._models.skagefile import load
     from ._models.zero_shot import load_age_network
     from .binning import AgeBinner
+    from .calibration import CalibratedAgeRegressor
     from .classifier import VGG16Classifier
     from .decision import AgeCheck
     from .embedding import EmbeddingClassifier
@@ -41,6 +42,7 @@ __all__ = [
     "AgeCheck",
     "AgeEnsemble",
     "BinnedAgeRegressor",
+    "CalibratedAgeRegressor",
     "EmbeddingClassifier",
     "FaceCropper",
     "Preprocessing",
@@ -74,6 +76,7 @@ _HOME = {
     "AgeCheck": "decision",
     "AgeEnsemble": "ensemble",
     "BinnedAgeRegressor": "regressor",
+    "CalibratedAgeRegressor": "calibration",
     "EmbeddingClassifier": "embedding",
     "FaceCropper": "faces",
     "Preprocessing": "preprocessing",

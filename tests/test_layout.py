@@ -41,7 +41,10 @@ LAYERS = [
     ["_training"],
     ["_classifier"],
     ["_distribution", "classifier", "embedding"],
+    ["_conformal", "_shift"],
+    ["_calibrated"],
     ["regressor", "ensemble"],
+    ["calibration"],
     ["_models", "presets"],
     ["_app"],
 ]
@@ -113,6 +116,7 @@ def test_public_modules_say_what_is_public():
     files = {path.stem for path in (ROOT / "skage").glob("[!_]*.py")}
     homes = {
         "binning",
+        "calibration",
         "classifier",
         "decision",
         "embedding",

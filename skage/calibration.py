@@ -1,0 +1,570 @@
+"""CalibratedAgeRegressor: distributions and intervals that hold what they say."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags, indexable
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from ._calibrated import Calibration, Part, calibrate
+from ._checks import check_ages
+from ._conformal import normalised
+from ._distribution import DECODINGS, DistributionRegressor
+from ._images.reading import image_tags
+from ._shift import Shift, compare_spread
+from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
+from .binning import tails as check_coverage
+from .regressor import BinnedAgeRegressor
+from .splits import AgeStratifiedGroupKFold
+
+
+class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimator):
+    """Calibrate the distributions and intervals of a model on images of known age.
+
+    The intervals are conformal (distributional conformal prediction: Chernozhukov, Wüthrich
+    and Zhu, PNAS 2021): an interval of coverage 0.9 contains the true age of at least 90 % of
+    new images, whatever the model and however few the calibration images, if new images are
+    like those of the calibration. See Notes for what is promised.
+
+    Parameters
+    ----------
+    estimator : estimator with predict_dist, default=None
+        Model such as BinnedAgeRegressor or AgeEnsemble. None means ``BinnedAgeRegressor()``.
+        A model that is fitted already is used as it is inside a
+        ``sklearn.frozen.FrozenEstimator``; all images passed to fit then calibrate it, and
+        must be others than those that it was fitted to.
+
+    by : {"predicted", "true", "group"} or None, default="predicted"
+        The bands in each of which intervals have their coverage. "predicted" makes bands of
+        predicted age (Mondrian conformal prediction: Vovk, Gammerman and Shafer, 2005,
+        section 4.5). "true" makes bands of true age, so that no age is covered less than
+        others; the intervals are wider. "group" takes a group of each image, such as the
+        sex, as `bands` of fit. None calibrates all images together: the coverage is
+        right on average, but too high for children and too low for the elderly.
+
+    band_width : float or array-like, default=10
+        Width of the bands of age in years, or the ascending ages between them.
+
+    min_band_size : int, default=100
+        Bands of age with fewer calibration images are merged with a neighbour. 10 / (1 -
+        coverage) images make the coverage of a band precise to about 1 - 3 points.
+
+    tails : {"joint", "apart"}, default="joint"
+        Whether the intervals are allowed to miss younger and older ages at different rates,
+        which makes them narrower, or miss each at half of the rate.
+
+    cv : int, cross-validation generator or iterable, default=None
+        None holds out `calibration_fraction` of the images passed to fit and fits the model
+        to the others. Otherwise all images calibrate: each is predicted by a model that was
+        fitted to the other folds, and the model that predicts new images is fitted to all.
+        An int is a number of folds.
+
+    calibration_fraction : float, default=0.2
+        Fraction of the images that is held out if `cv` is None, at most 0.5: one of
+        1 / `calibration_fraction` folds, rounded.
+
+    decode : {"mean", "median", "mode"}, default="mean"
+        How to obtain an age from the calibrated distribution; see `BinnedAgeRegressor`.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds the choice of the images that are held out.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted model, not calibrated.
+    binner_ : AgeBinner
+        Its bins.
+    bands_ : DataFrame
+        The bands and their numbers of calibration images: columns youngest and oldest in
+        years, or group, and n_images.
+    n_calibration_ : int
+        Number of calibration images with a prediction.
+    n_skipped_ : int
+        Number of calibration images without one, such as unreadable images. They are left out.
+    n_features_in_, feature_names_in_
+        Those of the fitted model; not set for images.
+
+    See Also
+    --------
+    skage.metrics.interval_coverage : The coverage on images of known age.
+
+    Notes
+    -----
+    *What is promised.* Let new images be drawn like the calibration images (exchangeable with
+    them). With the frozen model or the model of a held-out part, the probability that the
+    interval contains the true age is then at least the coverage, and at most 1 / (n + 1) more
+    in a band of n calibration images, apart from ties. This is an average over calibrations:
+    one calibration of n images has a coverage that varies by
+    ``sqrt(coverage * (1 - coverage) / n)``. By "true" the promise holds in each band, but the
+    coverage may be higher. The recalibration of the distributions described below is learned
+    from the same images; in simulations it changes the coverage by less than 0.2 points.
+    With `cv` the model of new images is not the one that the calibration measures. As it has
+    seen more images, coverage is usually a little higher, but this is not guaranteed.
+
+    *Scores.* The score of a calibration image is the distance between F(y) and 1/2, where F is
+    the predicted distribution function and y the true age. Beyond the ages to which F gives a
+    probability, the score grows by 1 a year, so that intervals are finite and right for
+    models that are certain and wrong. If all ages of the calibration are whole years,
+    an age is the year from y - 1/2 to y + 1/2, of which the point nearest to the median counts,
+    and the bounds of intervals are whole years that belong to the interval.
+
+    *Distributions.* `predict_dist` returns distributions whose distribution function F is
+    replaced with G(F). G is the share of calibration images below each predicted probability
+    (Kuleshov, Fenner and Ermon, ICML 2018), at 15 probabilities with linear pieces between
+    them, in each band of predicted age, as if 50 images had been added that fit the model
+    perfectly. G is the identity with fewer than
+    `min_band_size` calibration images. Ages, standard deviations and intervals all come from
+    these distributions.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skage import AgeBinner, BinnedAgeRegressor, CalibratedAgeRegressor
+    >>> patients = load_diabetes().data
+    >>> X, y = patients[:, 1:], load_diabetes(scaled=False).data[:, 0]
+    >>> inner = BinnedAgeRegressor(LogisticRegression(C=100), AgeBinner(n_bins=10))
+    >>> model = CalibratedAgeRegressor(inner, cv=5, random_state=0).fit(X, y)
+    >>> model.bands_
+       youngest  oldest  n_images
+    0      -inf    50.0       255
+    1      50.0     inf       187
+    >>> model.predict_interval(X[:2], coverage=0.8)
+    array([[31., 63.],
+           [24., 58.]])
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit"]), None],
+        "by": [StrOptions({"predicted", "true", "group"}), None],
+        "band_width": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "min_band_size": [Interval(Integral, 1, None, closed="left")],
+        "tails": [StrOptions({"joint", "apart"})],
+        "cv": ["cv_object"],
+        "calibration_fraction": [Interval(Real, 0, 0.5, closed="right")],
+        "decode": [StrOptions(set(DECODINGS))],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        by: str | None = "predicted",
+        band_width: float | ArrayLike = 10,
+        min_band_size: int = 100,
+        tails: str = "joint",
+        cv: Any = None,
+        calibration_fraction: float = 0.2,
+        decode: str = "mean",
+        random_state: Any = None,
+    ):
+        self.estimator = estimator
+        self.by = by
+        self.band_width = band_width
+        self.min_band_size = min_band_size
+        self.tails = tails
+        self.cv = cv
+        self.calibration_fraction = calibration_fraction
+        self.decode = decode
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        bands: ArrayLike | None = None,
+    ) -> Self:
+        """Fit the model, unless it is frozen, and calibrate it.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or what the model accepts
+        y : array-like of shape (n_samples,)
+            Ages in years.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights for the model. Calibration images all count alike.
+        groups : array-like of shape (n_samples,), default=None
+            Persons: images of one are not split between fitting and calibrating.
+        bands : array-like of shape (n_samples,), default=None
+            The group of each image if `by` is "group", such as the sex.
+
+        Returns
+        -------
+        self : CalibratedAgeRegressor
+
+        Raises
+        ------
+        ValueError
+            If the model does not predict distributions, there are too few images to hold
+            some out, no calibration image has a prediction, or `bands` do not match `by`.
+        """
+        if y is None:
+            raise ValueError(
+                "CalibratedAgeRegressor requires y to be passed, but the target y is None."
+            )
+        y = check_ages(column_or_1d(y, warn=True))
+        check_consistent_length(y, sample_weight, groups, bands)
+        X, y = indexable(X, y)
+        bands = self._check_bands(bands)
+        estimator = self._get_estimator()
+        fitted, parts = self._fit_parts(estimator, X, y, sample_weight, groups)
+        self._calibrate(fitted, X, y, bands, parts)
+        return self
+
+    def recalibrate(self, X: Any, y: ArrayLike, *, bands: ArrayLike | None = None) -> Self:
+        """Calibrate the fitted model anew, on other images of known age.
+
+        Do this where new images are of another kind than those of the calibration, with a
+        few hundred of them that the model was not fitted to.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or what the model accepts
+        y : array-like of shape (n_samples,)
+            Ages in years.
+        bands : array-like of shape (n_samples,), default=None
+            The group of each image if `by` is "group".
+
+        Returns
+        -------
+        self : CalibratedAgeRegressor
+            The earlier calibration is replaced.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`.
+        """
+        check_is_fitted(self)
+        self._validate_params()
+        y = check_ages(column_or_1d(y, warn=True))
+        check_consistent_length(y, bands)
+        X, y = indexable(X, y)
+        bands = self._check_bands(bands)
+        self._calibrate(self.estimator_, X, y, bands, [(self.estimator_, np.arange(len(y)))])
+        return self
+
+    def predict_dist(self, X: Any) -> np.ndarray:
+        """Predict the calibrated distribution over the bins.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or what the model accepts
+
+        Returns
+        -------
+        distribution : ndarray of shape (n_samples, n_bins)
+            Probabilities of the bins of ``binner_``; NaN for images that are skipped.
+        """
+        check_is_fitted(self)
+        self._validate_params()
+        distribution = np.array(self.estimator_.predict_dist(X))
+        rows = ~np.isnan(distribution).any(axis=1)
+        distribution[rows] = self.calibration_.curves.apply(distribution[rows], self.binner_)
+        return distribution
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9, *, bands: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Predict intervals that contain the true age with the given probability.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or what the model accepts
+        coverage : float, default=0.9
+            Probability that the interval contains the true age, above 0 and below 1.
+        bands : array-like of shape (n_samples,), default=None
+            The group of each image if `by` is "group". Without them, an interval contains
+            those of all groups.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2)
+            Lower and upper bounds in years; NaN for images that are skipped.
+
+        Raises
+        ------
+        ValueError
+            If the calibration has too few images for the coverage, or a group is unknown.
+
+        Warns
+        -----
+        UserWarning
+            If 50 or more images are clearly of another kind than those of the calibration;
+            see `check_shift`.
+        """
+        distribution = self.predict_dist(X)
+        interval = self.decode_interval(distribution, coverage, bands=bands)
+        shift = self.check_shift(distribution=distribution)
+        if shift.is_shifted:
+            warnings.warn(str(shift), stacklevel=2)
+        return interval
+
+    def decode_interval(
+        self, distribution: ArrayLike, coverage: float = 0.9, *, bands: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Convert calibrated distributions to intervals; see `predict_interval`.
+
+        Parameters
+        ----------
+        distribution : array-like of shape (n_samples, n_bins)
+            As `predict_dist` returns it.
+        coverage : float, default=0.9
+            Probability that the interval contains the true age, above 0 and below 1.
+        bands : array-like of shape (n_samples,), default=None
+            The group of each image if `by` is "group". Without them, an interval contains
+            those of all groups.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2)
+            Lower and upper bounds in years. The predicted age is between them.
+
+        Raises
+        ------
+        ValueError
+            If the calibration has too few images for the coverage, a group is unknown, or
+            rows are not distributions over the bins.
+        """
+        check_coverage(coverage)
+        ages = self.decode_dist(distribution)
+        limits = self.calibration_.limits(coverage, self.tails == "joint")
+        codes = self._group_codes(bands, len(ages))
+        interval = np.full((len(ages), 2), np.nan)
+        rows = np.flatnonzero(~np.isnan(ages))
+        if len(rows):
+            interval[rows] = self.calibration_.intervals(
+                normalised(np.asarray(distribution)[rows]),
+                self.binner_,
+                limits,
+                None if codes is None else codes[rows],
+            )
+        low, high = (self._not_negative(bound) for bound in interval.T)
+        return np.stack([np.minimum(low, ages), np.maximum(high, ages)], axis=1)
+
+    def check_shift(self, X: Any = None, *, distribution: ArrayLike | None = None) -> Shift:
+        """Test whether images are of the kind that the model was calibrated on.
+
+        Coverage is promised for images like those of the calibration. Images of another kind,
+        such as of another camera, often have distributions that are wider or narrower than
+        those of calibration images of the same predicted age. The test compares the
+        standard deviations of both, within bands of similar predicted age, with the two-sample
+        test of Kolmogorov and Smirnov.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images, or what the model accepts, default=None
+        distribution : array-like of shape (n_samples, n_bins), default=None
+            As `predict_dist` returns it, instead of X.
+
+        Returns
+        -------
+        shift : Shift
+            With `statistic`, `p_value`, `is_shifted`, and a sentence as its str. `is_shifted`
+            is True if there are at least 50 images, the p-value is below 1e-4 and the statistic
+            is above 0.1.
+
+        Raises
+        ------
+        ValueError
+            If neither or both of X and `distribution` are given.
+
+        Notes
+        -----
+        Images that pass may still be of another kind: a model can be as certain as it was, and
+        more often wrong. Only ages that are known can show this.
+        """
+        if (X is None) == (distribution is None):
+            raise ValueError("check_shift takes either images X or their distribution.")
+        found = self.predict_dist(X) if distribution is None else np.asarray(distribution)
+        check_is_fitted(self)
+        found = normalised(found[~np.isnan(found).any(axis=1)])
+        reference = self.calibration_.predicted, self.calibration_.spread
+        return compare_spread(
+            *reference, self.binner_.inverse_transform(found), self.binner_.std(found)
+        )
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, including those of the default model.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name, nested as in ``estimator__classifier__lr``. If `estimator` is
+            None, its default is set first.
+
+        Returns
+        -------
+        self : CalibratedAgeRegressor
+        """
+        is_nested = any(name.startswith("estimator__") for name in params)
+        if is_nested and params.get("estimator", self.estimator) is None:
+            params = params | {"estimator": BinnedAgeRegressor()}
+        return super().set_params(**params)
+
+    def _get_estimator(self):
+        """The model to fit, after checking that it predicts distributions."""
+        estimator = BinnedAgeRegressor() if self.estimator is None else self.estimator
+        model = estimator
+        if isinstance(estimator, FrozenEstimator):
+            model = estimator.estimator
+            check_is_fitted(model, msg="The model inside the FrozenEstimator is not fitted.")
+        if isinstance(model, Pipeline):
+            raise ValueError(
+                "A Pipeline does not predict a distribution. Put its last step alone into the "
+                "CalibratedAgeRegressor, and that into the Pipeline."
+            )
+        if hasattr(model, "best_estimator_") or hasattr(model, "param_grid"):
+            raise ValueError(
+                f"A {type(model).__name__} does not predict a distribution. Put the "
+                "CalibratedAgeRegressor into the search, or pass "
+                "FrozenEstimator(search.best_estimator_)."
+            )
+        if not hasattr(model, "predict_dist"):
+            raise ValueError(
+                f"A {type(model).__name__} does not predict a distribution. Put it into a "
+                "BinnedAgeRegressor."
+            )
+        return estimator
+
+    def _check_bands(self, bands):
+        if (self.by == "group") != (bands is not None):
+            raise ValueError(
+                f"by={self.by!r} and bands do not match: by='group' needs the group of each image "
+                "as bands, and no other does."
+            )
+        if bands is None:
+            return None
+        bands = column_or_1d(bands)
+        missing = pd.isna(pd.Series(bands)).to_numpy()
+        if missing.any():
+            raise ValueError(
+                f"bands[{int(np.argmax(missing))}] is missing. Leave the image out, or make a "
+                "group of those that are unknown."
+            )
+        return bands
+
+    def _fit_parts(self, estimator, X, y, sample_weight, groups):
+        """The model for new images, and models with the rows that each calibrates."""
+        if isinstance(estimator, FrozenEstimator):
+            return estimator.estimator, [(estimator.estimator, np.arange(len(y)))]
+
+        def fitted(rows):
+            weight = {}
+            if sample_weight is not None:
+                weight["sample_weight"] = np.asarray(sample_weight)[rows]
+            return clone(estimator).fit(safe_indexing(X, rows), y[rows], **weight)
+
+        if self.cv is None:
+            train, test = next(self._folds(round(1 / self.calibration_fraction), y, groups))
+            model = fitted(train)
+            return model, [(model, test)]
+        if isinstance(self.cv, Integral):
+            folds = self._folds(int(self.cv), y, groups)
+        else:
+            folds = check_cv(self.cv, y).split(X, y, groups)
+        parts = [(fitted(train), test) for train, test in folds]
+        times = np.bincount(np.concatenate([rows for _, rows in parts]), minlength=len(y))
+        if times.max() > 1:
+            raise ValueError(
+                f"cv holds out the image {int(times.argmax())} {times.max()} times, and at most "
+                "once is allowed. Pass the number of folds, or folds that do not overlap."
+            )
+        return fitted(np.arange(len(y))), parts
+
+    def _folds(self, n_folds, y, groups):
+        groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+        n_folds = max(n_folds, 2)
+        n_groups = len(np.unique(groups))
+        if n_groups < n_folds:
+            raise ValueError(
+                f"Holding out images for the calibration in {n_folds} folds takes at least "
+                f"{n_folds} persons or images, and there {'is' if n_groups == 1 else 'are'} "
+                f"{n_groups} (n_samples={len(y)}). Pass more images."
+            )
+        splitter = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=self.random_state)
+        return splitter.split(y, y, groups)
+
+    def _calibrate(self, fitted, X, y, bands, parts):
+        """Predict the rows of all parts, learn from them, and set what was learned."""
+        found, readable = [], []
+        for model, rows in parts:
+            distribution = np.asarray(model.predict_dist(safe_indexing(X, rows)))
+            known = ~np.isnan(distribution).any(axis=1)
+            readable.append(rows[known])
+            if known.any():
+                p = normalised(distribution[known])
+                found.append(Part(p, model.binner_, y[rows[known]]))
+        if not found:
+            raise ValueError(
+                f"None of the {sum(len(rows) for _, rows in parts)} calibration images has a "
+                "prediction. Pass images that the model can read."
+            )
+        rows = np.concatenate(readable)
+        calibration = calibrate(
+            found,
+            self.by,
+            None if bands is None else bands[rows],
+            self._band_width(),
+            self.min_band_size,
+        )
+        self.estimator_, self.binner_ = fitted, fitted.binner_
+        self.n_skipped_ = sum(len(rows) for _, rows in parts) - len(rows)
+        self._set_calibration(calibration)
+
+    def _set_calibration(self, calibration: Calibration) -> None:
+        self.calibration_ = calibration
+        self.n_calibration_ = len(calibration.codes)
+        self.bands_ = calibration.table()
+        self._set_feature_names(self.estimator_)
+
+    def _band_width(self):
+        if np.ndim(self.band_width) == 0:
+            return self.band_width
+        edges = check_ages(self.band_width, "band_width")
+        if (np.diff(edges) <= 0).any():
+            raise ValueError(
+                f"band_width={self.band_width!r} must be a width in years, or ages in ascending "
+                "order."
+            )
+        return edges
+
+    def _group_codes(self, bands, n_images):
+        """Positions of the groups among those of the calibration, or None."""
+        if bands is None:
+            return None
+        bands = self._check_bands(bands)
+        check_consistent_length(bands, np.empty(n_images))
+        labels = self.calibration_.labels
+        known = {label: code for code, label in enumerate(labels)}
+        unknown = [label for label in bands.tolist() if label not in known]
+        if unknown:
+            raise ValueError(
+                f"The group {unknown[0]!r} is not among those of the calibration: "
+                f"{', '.join(map(repr, labels))}. Calibrate with images of it."
+            )
+        return np.array([known[label] for label in bands.tolist()], dtype=int)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if self.estimator is None:
+            return image_tags(tags)
+        inner = get_tags(self.estimator)
+        tags.input_tags, tags.non_deterministic = inner.input_tags, inner.non_deterministic
+        return tags
