@@ -215,7 +215,7 @@ def test_predictions_that_are_missing_are_counted_and_axes_may_be_given(display,
     assert shown.ax_ is ax
     assert shown.figure_ is ax.figure
     if display is CumulativeScoreDisplay:
-        assert ax.get_legend().get_texts()[0].get_text() == "(2 without a prediction)"
+        assert notes(ax) == ["left out: 2 without a prediction"]
     elif display is not ChallengeAgeDisplay:
         assert notes(ax) == [LEFT_OUT]
     shown.figure_.canvas.draw()

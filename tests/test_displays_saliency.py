@@ -53,6 +53,12 @@ def test_covering_the_part_that_matters_lowers_the_age(corner):
     assert np.count_nonzero(np.abs(heat) > 1e-5) == 1
 
 
+def test_an_age_that_nothing_changes_has_no_contours():
+    display = SaliencyDisplay.from_estimator(Corner(), np.full((16, 16, 3), 40, np.uint8))
+    assert not display.heat.any()
+    assert display.age == 40
+
+
 def test_occlusion_is_captums():
     image = np.random.default_rng(0).integers(0, 256, (30, 30, 3)).astype(np.uint8)
     mean = torch.as_tensor(image.mean(axis=(0, 1)).round()).float()

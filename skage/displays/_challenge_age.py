@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from ..metrics import binomial_interval
 from ._axes import missing_note, new_axes, note, plain_frame, style
@@ -231,7 +232,7 @@ class ChallengeAgeDisplay:
         ax.set(xlabel="challenge age (years)", ylabel="share (%)")
         ax.set_title(f"Persons under {self.limit:g} who pass")
         ax.set_ylim(bottom=-0.02 * ax.get_ylim()[1])  # markers at 0 are visible
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y", lw=0.5, alpha=0.5)
         bars = f"bars: exact {100 * self.confidence:g} % confidence"
         ax.legend(frameon=False, fontsize=8, title=bars, title_fontsize=7.5)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from ._axes import new_axes, plain_frame, style
+from ._axes import new_axes, note, plain_frame, style
 from ._predictions import model_name, predict_ages, with_prediction
 
 
@@ -152,15 +153,17 @@ class CumulativeScoreDisplay:
         self.ax_ = ax = new_axes(size=(4.8, 3.6))[0] if ax is None else ax
         self.figure_ = ax.figure
         look = style(len(ax.lines))
-        missing = f"({self.n_missing:,} without a prediction)" * (self.n_missing > 0)
-        label = " ".join(filter(None, [self.name, missing])) or None
+        missing = f"{self.n_missing:,} without a prediction" if self.n_missing else ""
+        label = f"{self.name} ({missing})" if self.name and missing else self.name
         scores = 100 * np.asarray(self.scores)
-        (self.line_,) = ax.plot(self.thresholds, scores, ms=4, label=label, **look)
+        self.line_ = ax.plot(self.thresholds, scores, ms=4, label=label, **look)[0]
         ax.set(xlabel="error of at most k years", ylabel="images (%)", title="Cumulative score")
         ax.set_ylim(0, 102)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y", lw=0.5, alpha=0.5)
-        if label:
+        if self.name:
             ax.legend(frameon=False, loc="lower right", fontsize=8)
+        else:
+            note(ax, missing and f"left out: {missing}")
         plain_frame(ax)
         return self

@@ -201,14 +201,16 @@ class ErrorByAgeDisplay:
         self.ax_ = ax = new_axes(size=(max(4.5, 0.72 * len(at)), 3.4))[0] if ax is None else ax
         self.figure_ = ax.figure
         ax.axhline(0, color=GREY, lw=1)
-        for values, interval, shift, marks in (
-            (self.mae, self.mae_interval, -0.1, {"color": BLUE, "fmt": "o", "label": "MAE"}),
-            (self.bias, self.bias_interval, 0.1, {"color": ORANGE, "fmt": "s", "label": "bias"}),
+        for label, given, interval, shift, look in (
+            ("MAE", self.mae, self.mae_interval, -0.1, (BLUE, "o")),
+            ("bias", self.bias, self.bias_interval, 0.1, (ORANGE, "s")),
         ):
-            values = np.asarray(values, dtype=float)
+            values, (colour, marker) = np.asarray(given, dtype=float), look
             bars = None if interval is None else np.abs(np.asarray(interval).T - values)
-            ax.errorbar(at + shift, values, yerr=bars, capsize=3, ms=5, **marks)
-        ax.set_xticks(at, self.labels, fontsize=8)
+            ax.errorbar(
+                at + shift, values, bars, color=colour, fmt=marker, ms=5, capsize=3, label=label
+            )
+        ax.set_xticks(at, self.labels, fontsize=7.5)
         ax.set(xlabel="true age (years), and number of images", ylabel="years")
         ax.set_title("Error by true age")
         ax.legend(frameon=False, ncols=2, loc="best")

@@ -26,7 +26,7 @@ def grad_cam(model: Any, image: Any) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If the model is not a regressor of bins with a VGG network.
     """
-    classifier = getattr(model, "classifier_", None)
+    classifier: Any = getattr(model, "classifier_", None)
     nets = getattr(classifier, "nets_", [])
     if not nets or not isinstance(nets[0].module_, VGGLayers):
         raise ValueError(

@@ -219,7 +219,7 @@ class IntervalCoverageDisplay:
                 capsize=2,
                 label=f"{100 * nominal:g} %",
             )
-        ax.set_xticks(at, self.labels, fontsize=8)
+        ax.set_xticks(at, self.labels, fontsize=7.5)
         ax.set(xlabel="true age (years), and number of images", ylim=(0, 102))
         ax.set(ylabel="images whose age is inside (%)", title="Coverage of the intervals")
         ax.legend(

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from PIL import Image
 
 from .._images.reading import check_images
@@ -138,11 +140,13 @@ class SaliencyDisplay:
         top = float(np.abs(self.heat).max()) or 1.0
         grey = np.asarray(Image.fromarray(self.pixels).convert("L"))
         ax.imshow(grey, cmap="gray", vmin=-80, vmax=255)
-        drawn = ax.imshow(heat, cmap="RdBu_r", vmin=-top, vmax=top, alpha=0.5)
-        levels = [-0.75 * top, -0.4 * top, 0.4 * top, 0.75 * top]
-        ax.contour(heat, levels, colors=BLACK, linewidths=0.9)  # dashed below 0
-        bar = ax.figure.colorbar(drawn, ax=ax, label=self.label, shrink=0.85)
-        bar.solids.set_alpha(1)
+        norm = Normalize(-top, top)
+        ax.imshow(heat, cmap="RdBu_r", norm=norm, alpha=0.5)
+        if heat.any():
+            levels = [-0.75 * top, -0.4 * top, 0.4 * top, 0.75 * top]
+            ax.contour(heat, levels, colors=BLACK, linewidths=0.9)  # dashed below 0
+        opaque = ScalarMappable(norm, "RdBu_r")
+        ax.figure.colorbar(opaque, ax=ax, label=self.label, shrink=0.85)
         if self.age is not None:
             ax.set_title(f"predicted {self.age:.0f} years")
         ax.set_axis_off()

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from .._images.reading import (
     ImageError,
@@ -35,7 +34,7 @@ def tiles(images: Any) -> list[Tile]:
     return list(map_ahead(lambda i: _tile(images[i], i), range(len(images))))
 
 
-def draw(axes: Sequence[Axes], faces: Sequence[Tile], titles: Sequence[str]) -> None:
+def draw(axes: Any, faces: Sequence[Tile], titles: Sequence[str]) -> None:
     """Draw one tile on each of the axes; further axes stay empty."""
     for ax in axes:
         ax.set_axis_off()
