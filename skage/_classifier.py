@@ -23,7 +23,13 @@ from ._activations.pool import ActivationPool, release_pages, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
 from ._hardware import resolve_device, resolve_precision, warn_if_forked
-from ._images.reading import ImageError, check_images, image_tags, summarise
+from ._images.reading import (
+    ImageError,
+    check_images,
+    content_digests,
+    image_tags,
+    summarise,
+)
 from ._memory import fit_lock
 from ._nested import with_defaults
 from ._sklearn import Interval, StrOptions, fit_context
@@ -147,6 +153,8 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
             files.remove()
         facts = held_out, len(versions[0].errors), _preparation(images)
         self._set_fitted(labels.classes, frozen, nets, *facts, sides)
+        digests = content_digests(images, versions[0].positions.tolist())
+        self.digests_ = _table_of_digests(digest for digest in digests if digest is not None)
         self._make_ready(network)
         return self
 
@@ -154,6 +162,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         self.classes_, self.frozen_, self.nets_ = classes, frozen, nets
         self.held_out_, self.n_skipped_, self.preparation_ = held_out, n_skipped, preparation
         self.image_size_, self.resized_ = sides
+        self.digests_ = np.empty((0, 0), dtype=np.uint8)
         self.history_ = [
             ({"member": member} if len(nets) > 1 else {})
             | {k: v for k, v in row.items() if k != "batches"}
@@ -412,6 +421,12 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         return image_tags(super().__sklearn_tags__())
+
+
+def _table_of_digests(digests):
+    """Distinct digests in ascending order, (n, length), uint8."""
+    distinct = sorted(set(digests))
+    return np.frombuffer(b"".join(distinct), dtype=np.uint8).reshape(len(distinct), -1).copy()
 
 
 def _preparation(images):

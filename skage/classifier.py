@@ -181,6 +181,8 @@ class VGG16Classifier(ImageClassifier):
         years), and in an ensemble member.
     image_size_, resized_ : int
         Side in pixels of what the network sees, and of the image it is cut from.
+    digests_ : ndarray of shape (n_images, length), uint8
+        Digests of the images that it was fitted to, so that an evaluation knows them.
     n_skipped_ : int
         Number of unreadable images that fit left out.
     preparation_ : str or None

@@ -150,6 +150,8 @@ class EmbeddingClassifier(ImageClassifier):
         One entry for each epoch; see `VGG16Classifier`.
     image_size_, resized_ : int
         Side in pixels to which images are resized.
+    digests_ : ndarray of shape (n_images, length), uint8
+        Digests of the images that it was fitted to, so that an evaluation knows them.
     n_skipped_ : int
         Number of unreadable images that fit left out.
     preparation_ : str or None

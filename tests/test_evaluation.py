@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from fairlearn.metrics import MetricFrame
 from PIL import Image
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mean_absolute_error
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import skage
 from skage import AgeBinner, BinnedAgeRegressor, evaluate, metrics
@@ -234,6 +235,18 @@ def test_images_known_from_training_are_counted(fitted):
     counts = found.overlap.counts()
     assert counts == {"identical": 1, "near_identical": 1, "person": 2, "any": 4}
     assert "known from training" in found.to_html()
+
+
+def test_a_model_knows_the_images_that_it_was_fitted_to(fitted, faces, tmp_path):
+    fitted.save(tmp_path / "age.skage")
+    new = make_faces(3, image_size=32, random_state=9)
+    X = np.concatenate([faces.data[:5], new.data])
+    y = np.concatenate([faces.target[:5], new.target])
+    in_pipeline = make_pipeline(FunctionTransformer(), FrozenEstimator(fitted))
+    for model in (fitted, in_pipeline, skage.load(tmp_path / "age.skage")):
+        found = evaluate(model, X, y, n_resamples=0).overlap
+        assert found.identical.tolist() == [True] * 5 + [False] * 3
+        assert found.counts() == {"identical": 5, "near_identical": None, "person": None, "any": 5}
 
 
 def test_the_limit_counts_false_passes(data, evaluation):

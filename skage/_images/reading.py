@@ -426,6 +426,19 @@ def remembered_digest(item: Any) -> bytes | None:
         return None
 
 
+def content_digests(images: Any, positions: Iterable[int] | None = None) -> list[bytes | None]:
+    """Return digests of the content of images; None for those that cannot be read."""
+
+    def digest(position: int) -> bytes | None:
+        try:
+            known = remembered_digest(images[position])
+            return digest_and_decoder(images[position], position)[0] if known is None else known
+        except ImageError:
+            return None
+
+    return list(map_ahead(digest, range(len(images)) if positions is None else positions))
+
+
 def map_ahead(
     function: Callable[[T], R], items: Iterable[T], n_jobs: int | None = None, ahead: int = 0
 ) -> Generator[R, None, None]:

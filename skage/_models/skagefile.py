@@ -20,6 +20,7 @@ from .._training.criterion import Criterion
 from .._training.net import restore_net
 from ..augment import Jitter
 from ..binning import AgeBinner
+from ..calibration import CalibratedAgeRegressor
 from ..classifier import VGG16Classifier
 from ..embedding import EmbeddingClassifier
 from ..ensemble import AgeEnsemble
@@ -28,6 +29,8 @@ from ..preprocessing import Preprocessing
 from ..regressor import BinnedAgeRegressor
 from ..runtime import Runtime
 from ..schedules import OneCycle, StepDecay
+from . import calibrated
+from .header import check_header, plain
 
 #: Classes whose instances may be values of parameters, by their names in a model file.
 _VALUES = {kind.__name__: kind for kind in (Jitter, OneCycle, Preprocessing, StepDecay)}
@@ -42,7 +45,6 @@ _WRONG = (
     TypeError,
     ValueError,
 )
-_MAX_SIDE = 4096  # pixels
 #: Classifiers that a file may hold, by name.
 _CLASSIFIERS = {kind.__name__: kind for kind in (EmbeddingClassifier, VGG16Classifier)}
 # These belong to the machine or the training run rather than to the model. Only the
@@ -50,7 +52,9 @@ _CLASSIFIERS = {kind.__name__: kind for kind in (EmbeddingClassifier, VGG16Class
 _NOT_STORED = ("callbacks", "runtime", "verbose")
 
 
-def save(model: BinnedAgeRegressor | AgeEnsemble, path: str | os.PathLike) -> None:
+def save(
+    model: BinnedAgeRegressor | AgeEnsemble | CalibratedAgeRegressor, path: str | os.PathLike
+) -> None:
     """Write a fitted model as safetensors with a JSON header.
 
     Raises
@@ -61,9 +65,26 @@ def save(model: BinnedAgeRegressor | AgeEnsemble, path: str | os.PathLike) -> No
     OSError
         If the file cannot be written; an existing file is not changed.
     """
-    if not isinstance(model, AgeEnsemble):
-        write_container(path, *_describe(model))
-        return
+    write_container(path, *_describe_any(model))
+
+
+def _describe_any(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors of a model."""
+    if isinstance(model, AgeEnsemble):
+        return _describe_ensemble(model)
+    if not isinstance(model, CalibratedAgeRegressor):
+        return _describe(model)
+    if isinstance(model.estimator_, CalibratedAgeRegressor):
+        raise TypeError(
+            "Cannot save a CalibratedAgeRegressor of a CalibratedAgeRegressor. Calibrate the model "
+            "inside, or use joblib.dump instead."
+        )
+    header, tensors = calibrated.describe(model)
+    inner, found = _describe_any(model.estimator_)
+    return header | {"model": inner}, tensors | {f"model.{k}": v for k, v in found.items()}
+
+
+def _describe_ensemble(model: AgeEnsemble) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     names = [name for name, _ in model.estimators]
     if len(names) != len(model.estimators_):
         raise ValueError("The members have changed since fit. Fit again before save.")
@@ -82,7 +103,7 @@ def save(model: BinnedAgeRegressor | AgeEnsemble, path: str | os.PathLike) -> No
             if keeper == i or not name.startswith("frozen.")
         }
     own = {"names": names, "weights": model.weights_.tolist(), "decode": model.decode}
-    write_container(path, {"kind": "AgeEnsemble", **own, "members": headers}, tensors)
+    return {"kind": "AgeEnsemble", **own, "members": headers}, tensors
 
 
 def _describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -119,15 +140,15 @@ def _describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         parameters["random_state"] = None
     header = {
         "decode": model.decode,
-        "binner": {k: _plain(v) for k, v in binner.get_params(deep=False).items()},
+        "binner": {k: plain(v) for k, v in binner.get_params(deep=False).items()},
         "bin_edges": binner.bin_edges_.tolist(),
         "bin_values": binner.bin_values_.tolist(),
         "bin_support": binner.bin_support_.tolist(),
         "age_range": list(binner.age_range_),
         "kind": kind,
-        "classifier": {k: _plain(v) for k, v in parameters.items() if k not in _NOT_STORED},
+        "classifier": {k: plain(v) for k, v in parameters.items() if k not in _NOT_STORED},
         "classes": classifier.classes_.tolist(),
-        "history": [{k: _plain(v) for k, v in row.items()} for row in classifier.history_],
+        "history": [{k: plain(v) for k, v in row.items()} for row in classifier.history_],
         "n_networks": len(classifier.nets_),
         "n_skipped": classifier.n_skipped_,
         "image_size": [classifier.image_size_, classifier.resized_],
@@ -151,11 +172,13 @@ def _describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         if module is not None
         for name, tensor in module.state_dict().items()
     }
-    return header, tensors
+    return header, tensors | {"digests": torch.from_numpy(classifier.digests_)}
 
 
-def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
-    """Load a model that the `save` of BinnedAgeRegressor or AgeEnsemble wrote.
+def load(
+    path: str | os.PathLike,
+) -> BinnedAgeRegressor | AgeEnsemble | CalibratedAgeRegressor:
+    """Load a model that the `save` of one of skage's regressors wrote.
 
     Parameters
     ----------
@@ -166,7 +189,7 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
 
     Returns
     -------
-    model : BinnedAgeRegressor or AgeEnsemble
+    model : BinnedAgeRegressor, AgeEnsemble or CalibratedAgeRegressor
         The fitted model. It predicts on this machine's default device. To fit a clone of
         it, the file of pretrained weights or of the network must be where it was.
 
@@ -177,14 +200,24 @@ def load(path: str | os.PathLike) -> BinnedAgeRegressor | AgeEnsemble:
     """
     header, tensors = read_container(path)
     try:
-        if header["kind"] == "AgeEnsemble":
-            return _rebuild_ensemble(header, tensors)
-        return _rebuild(header, tensors)
+        if header["kind"] != "CalibratedAgeRegressor":
+            return _rebuild_uncalibrated(header, tensors)
+        start = "model."
+        own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+        return calibrated.rebuild(header, tensors, _rebuild_uncalibrated(header["model"], own))
     except _WRONG as error:
         raise ValueError(
             f"This version of skage cannot load the model in {os.fspath(path)!r}: "
             f"{str(error).splitlines()[0].rstrip('.')}. Load it with the version that saved it."
         ) from error
+
+
+def _rebuild_uncalibrated(
+    header: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> BinnedAgeRegressor | AgeEnsemble:
+    if header["kind"] == "AgeEnsemble":
+        return _rebuild_ensemble(header, tensors)
+    return _rebuild(header, tensors)
 
 
 def _rebuild_ensemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> AgeEnsemble:
@@ -205,39 +238,8 @@ def _rebuild_ensemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) 
     return model
 
 
-def _check_header(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """Refuse values that a model cannot have, before anything of their size is made."""
-    edges, values, support = (
-        np.array(header[f"bin_{name}"], dtype=np.float64) for name in ("edges", "values", "support")
-    )
-    n_bins = len(values)
-    shapes = edges.shape == (n_bins + 1,) and values.shape == (n_bins,)
-    if not shapes or support.shape != (n_bins, 2) or len(header["age_range"]) != 2:
-        raise ValueError("the numbers of its bins, edges and values do not match")
-    if not all(np.isfinite(part).all() for part in (edges, values, support)):
-        raise ValueError("its bins are not finite")
-    if not (np.diff(edges) > 0).all() or not (np.diff(values) > 0).all():
-        raise ValueError("its bins are not in ascending order")
-    classes = header["classes"]
-    if not classes or sorted(set(classes)) != classes or not set(classes) <= set(range(n_bins)):
-        raise ValueError("its classes are not among its bins")
-    if not all(type(s) is int and 0 < s <= _MAX_SIDE for s in header["image_size"]):
-        raise ValueError(f"image_size={header['image_size']!r} is not a size")
-    if not isinstance(header["preparation"], str | None) or header["n_networks"] < 1:
-        raise ValueError("preparation or n_networks is not valid")
-    if not isinstance(header["history"], list):
-        raise ValueError("history is not a list")
-    lengths = {len(t) for name, t in tensors.items() if name.endswith("bias")}
-    wide = set(header["classifier"]["hidden_layer_sizes"] or ()) - lengths
-    if wide:
-        raise ValueError(f"hidden_layer_sizes has {min(wide)}, but no layer has")
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"the weights {name} are not finite")
-
-
 def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> BinnedAgeRegressor:
-    _check_header(header, tensors)
+    check_header(header, tensors)
     binner = AgeBinner(**header["binner"])
     binner.bin_edges_ = np.array(header["bin_edges"])
     binner.bin_values_ = np.array(header["bin_values"])
@@ -279,6 +281,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Binned
     model = assemble(classifier, binner, criterion, classes, frozen, heads, (image_size, resized))
     classifier.history_, classifier.n_skipped_ = header["history"], header["n_skipped"]
     classifier.preparation_ = header["preparation"]
+    classifier.digests_ = tensors["digests"].numpy()
     model.set_params(decode=header["decode"])
     for estimator in (model, classifier, binner):
         estimator._validate_params()
@@ -330,21 +333,3 @@ def assemble(
     model = BinnedAgeRegressor(classifier, binner)
     model.binner_, model.classifier_ = binner, classifier
     return model
-
-
-def _plain(value: Any) -> Any:
-    """Return the value as a type that JSON can represent."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise TypeError(
-        f"{value!r} cannot be stored in a model file. Pass a number, string, list or dict as the "
-        "parameter, or use joblib.dump."
-    )

@@ -32,7 +32,7 @@ _PARAMETERS = {
 class Comparison:
     """The difference between two models on the same images, as `compare` computes it.
 
-    Attributes
+    Parameters
     ----------
     names : (str, str)
         Of the two models.

@@ -18,7 +18,7 @@ from ..metrics import pit_values
 from ._figures import image_values
 from ._groups import YEAR, Cells, group_columns, sex_column
 from ._limit import MARGIN, cell_columns, limit_result, pass_values
-from ._overlap import find_overlap
+from ._overlap import find_overlap, trained_on
 from ._predictions import Predictions, as_predictions
 from ._resampling import CellSums
 from ._result import Evaluation
@@ -92,7 +92,7 @@ def evaluate(
         Nominal coverage of the intervals.
     X_train : sequence of images, default=None
         Images that the model was trained on; those that are in X too, or nearly, are
-        counted.
+        counted. Without it, a model of images still knows identical ones.
     groups_train : array-like, default=None
         Their persons, named as in `groups`.
     variability : int, default=0
@@ -180,9 +180,8 @@ def evaluate(
             pit, persons, n_resamples, resampled, rng
         )
     shown = [grouping.by for grouping in cells.shown()]
-    overlap = None
-    if X_train is not None:
-        overlap = find_overlap(X, groups, X_train, groups_train)
+    seen = trained_on(predictions, X) if hasattr(predictions, "predict") else None
+    overlap = find_overlap(X, groups, X_train, groups_train, seen)
     return Evaluation(
         name=found.name,
         about=dict(about or {}),

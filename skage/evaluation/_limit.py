@@ -31,7 +31,7 @@ _WANTED = (0.05, 0.01, 0.001)  # rates of false passes
 class LimitResult:
     """The figures of a limit of age.
 
-    Attributes
+    Parameters
     ----------
     limit, challenge_age : float
         In years. Who is estimated at the challenge age or above passes.

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
 
-from .._images.reading import ImageError, check_images, digest_and_decoder, map_ahead
+from .._images.reading import check_images, content_digests
+from .._unwrap import image_classifiers, unwrap
 from ..datasets import find_near_duplicates
 
 
@@ -17,66 +18,95 @@ from ..datasets import find_near_duplicates
 class Overlap:
     """Which images are known from training.
 
-    Attributes
+    Parameters
     ----------
-    identical, near : ndarray of shape (n_samples,), bool
-        Whether an image of the same content, or one that shows nearly the same
-        photograph, was trained on.
+    identical : ndarray of shape (n_samples,), bool
+        Whether an image of the same content was trained on.
+    near : ndarray of shape (n_samples,), bool, or None
+        Whether another image of nearly the same photograph was; None if that is not known.
     person : ndarray of shape (n_samples,), bool, or None
-        Whether the person was trained on; None if that is not known.
+        Whether the person was; None if that is not known.
     """
 
     identical: np.ndarray
-    near: np.ndarray
+    near: np.ndarray | None
     person: np.ndarray | None
 
     @property
     def any(self) -> np.ndarray:
-        found = self.identical | self.near
-        return found if self.person is None else found | self.person
+        """Whether any of these is known of an image."""
+        found = self.identical
+        for other in (self.near, self.person):
+            found = found if other is None else found | other
+        return found
 
     def counts(self) -> dict[str, int | None]:
-        """Numbers of images by kind."""
-        return {
-            "identical": int(self.identical.sum()),
-            "near_identical": int(self.near.sum()),
-            "person": None if self.person is None else int(self.person.sum()),
-            "any": int(self.any.sum()),
-        }
+        """Return the numbers of images by kind.
+
+        Returns
+        -------
+        counts : dict of str to int
+            Of identical, near_identical and person, None where it is not known, and any.
+        """
+        kinds = {"identical": self.identical, "near_identical": self.near, "person": self.person}
+        counts = {name: None if of is None else int(of.sum()) for name, of in kinds.items()}
+        return counts | {"any": int(self.any.sum())}
 
 
-def find_overlap(X: Any, groups: Any, X_train: Any, groups_train: Any) -> Overlap:
+def find_overlap(
+    X: Any, groups: Any, X_train: Any, groups_train: Any, seen: np.ndarray | None
+) -> Overlap | None:
     """Compare images and persons with those of the training.
+
+    Parameters
+    ----------
+    X : sequence of n_samples images
+    groups : array-like of shape (n_samples,) or None
+    X_train : sequence of images or None
+    groups_train : array-like or None
+    seen : ndarray of shape (n_samples,), bool, or None
+        As `trained_on` returns it.
+
+    Returns
+    -------
+    overlap : Overlap or None
+        None if nothing is known of the training.
 
     Raises
     ------
     ValueError
         If the persons of only one side are given, or lengths differ.
     """
-    images, trained = check_images(X), check_images(X_train)
-    if groups_train is not None and groups is None:
+    if groups_train is not None and (groups is None or X_train is None):
         raise ValueError(
-            "groups_train is given, but groups is not. Pass both, so that persons can be compared."
+            "groups_train is given, but groups or X_train is not. Pass all three, so that persons "
+            "can be compared."
         )
+    if X_train is None:
+        return None if seen is None else Overlap(seen, None, None)
+    images, trained = check_images(X), check_images(X_train)
+    known = set(content_digests(trained)) - {None}
+    identical = np.array([digest in known for digest in content_digests(images)], dtype=bool)
+    if seen is not None:
+        identical |= seen
+    pairs = find_near_duplicates([*images, *trained], on_error="skip")
+    across = pairs[(pairs["i"] < len(images)) & (pairs["j"] >= len(images))]
+    near = np.zeros(len(images), dtype=bool)
+    near[across["i"]] = True
     person = None
     if groups_train is not None:
         check_consistent_length(trained, groups_train)
         person = pd.Series(np.asarray(groups)).isin(np.asarray(groups_train)).to_numpy()
-    known = set(_digests(trained)) - {None}
-    identical = np.array([digest in known for digest in _digests(images)], dtype=bool)
-    everything = [*images, *trained]
-    pairs = find_near_duplicates(everything, on_error="skip")
-    across = pairs[(pairs["i"] < len(images)) & (pairs["j"] >= len(images))]
-    near = np.zeros(len(images), dtype=bool)
-    near[across["i"]] = True
     return Overlap(identical, near & ~identical, person)
 
 
-def _digests(images: Any) -> list[bytes | None]:
-    def digest(position: int) -> bytes | None:
-        try:
-            return digest_and_decoder(images[position], position)[0]
-        except ImageError:
-            return None
+def trained_on(model: Any, X: Any) -> np.ndarray | None:
+    """Which images a fitted model was trained on, as far as it knows; None if it does not.
 
-    return list(map_ahead(digest, range(len(images)), None))
+    Classifiers of images keep digests of the images that they were fitted to.
+    """
+    known = {row.tobytes() for of in image_classifiers(model) for row in of.digests_}
+    if not known:
+        return None
+    received = check_images(unwrap(model, X)[1])
+    return np.array([digest in known for digest in content_digests(received)], dtype=bool)

@@ -175,15 +175,20 @@ def _failed_line(e: Evaluation) -> str:
 def _overlap_line(e: Evaluation) -> str:
     if e.overlap is None:
         return "not checked: the training images were not given"
+    labels = {
+        "identical": "identical images",
+        "near_identical": "images of nearly the same photograph",
+        "person": "images of persons trained on",
+    }
     counts = e.overlap.counts()
-    persons = "not known" if counts["person"] is None else f"{counts['person']:,}"
-    error = e.images["error"].abs()
-    others = error[~e.overlap.any]
-    without = f"; MAE of the others {others.mean():.2f} years" if len(others.dropna()) else ""
-    return (
-        f"{counts['identical']:,} identical images, {counts['near_identical']:,} nearly identical; "
-        f"images of persons trained on: {persons}{without}"
-    )
+    parts = [
+        f"{label}: {'not known' if counts[name] is None else format(counts[name], ',')}"
+        for name, label in labels.items()
+    ]
+    others = e.images["error"].abs()[~e.overlap.any].dropna()
+    if e.overlap.any.any() and len(others):
+        parts.append(f"MAE of the others: {others.mean():.2f} years")
+    return "; ".join(parts)
 
 
 def _limit_details(e: Evaluation) -> dict[str, Any]:

@@ -32,7 +32,7 @@ NOT_ASSESSED = {
 class Evaluation:
     """The figures of predicted ages, as `evaluate` computes them.
 
-    Attributes
+    Parameters
     ----------
     name : str
         What was evaluated.
