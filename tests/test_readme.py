@@ -38,7 +38,8 @@ def reader(tmp_path, monkeypatch, vgg16_file):
     names = [f"UTKFace/{age}_0_0_{i:017}.jpg" for i, age in enumerate(ages)]
     for name, pixels in zip(names, faces.data, strict=True):
         Image.fromarray(pixels).save(name)
-    table = {"path": names, "age": ages, "person": np.arange(160) // 2}
+    sex = np.where(np.arange(160) % 3, "female", "male")
+    table = {"path": names, "age": ages, "person": np.arange(160) // 2, "sex": sex}
     pd.DataFrame(table).to_csv("faces.csv", index=False)
 
 
@@ -53,5 +54,5 @@ def test_its_python_runs(reader):
                 imports = re.findall(r"^(?:from|import) .*", block, flags=re.MULTILINE)
                 code = compile("\n".join(imports), "README.md", "exec")
             exec(code, namespace)
-    for file in ("age.skage", "training.png", "faces.png"):
+    for file in ("age.skage", "training.png", "faces.png", "evaluation.html"):
         assert Path(file).stat().st_size > 0
