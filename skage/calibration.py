@@ -221,7 +221,7 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         y = check_ages(column_or_1d(y, warn=True))
         check_consistent_length(y, sample_weight, groups, bands)
         X, y = indexable(X, y)
-        bands = self._check_bands(bands)
+        bands = self._check_bands(bands, self.by)
         estimator = self._get_estimator()
         fitted, parts = self._fit_parts(estimator, X, y, sample_weight, groups)
         self._calibrate(fitted, X, y, bands, parts)
@@ -256,7 +256,7 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         y = check_ages(column_or_1d(y, warn=True))
         check_consistent_length(y, bands)
         X, y = indexable(X, y)
-        bands = self._check_bands(bands)
+        bands = self._check_bands(bands, self.by)
         self._calibrate(self.estimator_, X, y, bands, [(self.estimator_, np.arange(len(y)))])
         return self
 
@@ -443,10 +443,11 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
             )
         return estimator
 
-    def _check_bands(self, bands):
-        if (self.by == "group") != (bands is not None):
+    @staticmethod
+    def _check_bands(bands, by):
+        if (by == "group") != (bands is not None):
             raise ValueError(
-                f"by={self.by!r} and bands do not match: by='group' needs the group of each image "
+                f"by={by!r} and bands do not match: by='group' needs the group of each image "
                 "as bands, and no other does."
             )
         if bands is None:
@@ -524,15 +525,14 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
             self._band_width(),
             self.min_band_size,
         )
-        self.estimator_, self.binner_ = fitted, fitted.binner_
-        self.n_skipped_ = sum(len(rows) for _, rows in parts) - len(rows)
-        self._set_calibration(calibration)
+        n_skipped = sum(len(rows) for _, rows in parts) - len(rows)
+        self._set_fitted(fitted, calibration, n_skipped)
 
-    def _set_calibration(self, calibration: Calibration) -> None:
-        self.calibration_ = calibration
-        self.n_calibration_ = len(calibration.codes)
-        self.bands_ = calibration.table()
-        self._set_feature_names(self.estimator_)
+    def _set_fitted(self, fitted: Any, calibration: Calibration, n_skipped: int) -> None:
+        self.estimator_, self.binner_ = fitted, fitted.binner_
+        self.calibration_, self.bands_ = calibration, calibration.table()
+        self.n_calibration_, self.n_skipped_ = len(calibration.codes), n_skipped
+        self._set_feature_names(fitted)
 
     def _band_width(self):
         if np.ndim(self.band_width) == 0:
@@ -549,7 +549,7 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         """Positions of the groups among those of the calibration, or None."""
         if bands is None:
             return None
-        bands = self._check_bands(bands)
+        bands = self._check_bands(bands, self.calibration_.by)
         check_consistent_length(bands, np.empty(n_images))
         labels = self.calibration_.labels
         known = {label: code for code, label in enumerate(labels)}
