@@ -17,8 +17,8 @@ from .binning import AgeBinner
 from .metrics import pit_values
 
 _IMPOSSIBLE = 1e-6  # probability in each tail beyond which positions are in years
-KNOTS = np.array([0, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.99, 1])
-_N_PRIOR = 50  # images of a perfectly calibrated model that are added to each band
+KNOTS = np.array([0, 0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975, 1])
+_N_PRIOR = 100  # images of a perfectly calibrated model that are added to each band
 _ROUNDING = 1e-6  # years
 
 

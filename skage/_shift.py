@@ -26,7 +26,7 @@ class Shift:
     is_shifted : bool
         Whether the images are clearly of another kind.
     n_images : int
-        Number of new images that were compared.
+        Number of distinct new images that were compared.
     wider : bool
         Whether their distributions are wider, in the median, rather than narrower.
     """
@@ -69,8 +69,9 @@ def compare_spread(
     -----
     The images of both kinds are sorted by age together and cut into bands. Ranks of spread
     within a band do not depend on age. If all images are of one kind, which of them are new
-    is chance, so that the p-value of the two-sample test holds.
+    is chance, so that the p-value of the two-sample test holds. Copies of an image count once.
     """
+    new_ages, new_spread = np.unique(np.stack([new_ages, new_spread]), axis=1)
     n_new = len(new_ages)
     if n_new < _MIN_IMAGES:
         return Shift(0.0, 1.0, False, n_new, False)

@@ -41,7 +41,7 @@ LAYERS = [
     ["_training"],
     ["_classifier"],
     ["_distribution", "classifier", "embedding"],
-    ["_conformal", "_shift"],
+    ["_calibration_images", "_conformal", "_shift"],
     ["_calibrated"],
     ["regressor", "ensemble"],
     ["calibration"],

@@ -134,10 +134,8 @@ def of_mapie(binner, calibration, test):
 def of_skage(binner, calibration, test):
     """Intervals of each method and level."""
     for name, options in SKAGE.items():
-        size = 200 if options["by"] else 100
-        model = CalibratedAgeRegressor(
-            FrozenEstimator(Stored(binner)), min_band_size=size, **options
-        ).fit(*calibration)
+        model = CalibratedAgeRegressor(FrozenEstimator(Stored(binner)), **options)
+        model.fit(*calibration)
         distribution = model.predict_dist(test)
         yield from ((name, level, model.decode_interval(distribution, level)) for level in LEVELS)
 

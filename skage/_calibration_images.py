@@ -1,0 +1,102 @@
+"""Which models can be calibrated, and on which of the images passed to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from .splits import AgeStratifiedGroupKFold
+
+
+def check_model(estimator: Any) -> None:
+    """Check that a model predicts distributions, and is fitted if it is frozen.
+
+    Raises
+    ------
+    ValueError
+        If it does not predict distributions.
+    NotFittedError
+        If it is frozen and not fitted.
+    """
+    model = estimator
+    if isinstance(estimator, FrozenEstimator):
+        model = estimator.estimator
+        check_is_fitted(model, msg="The model inside the FrozenEstimator is not fitted.")
+    if isinstance(model, Pipeline):
+        raise ValueError(
+            "A Pipeline does not predict a distribution. Put its last step alone into the "
+            "CalibratedAgeRegressor, and that into the Pipeline."
+        )
+    name = type(model).__name__
+    if hasattr(model, "best_estimator_") or hasattr(model, "refit"):
+        raise ValueError(
+            f"A {name} does not predict a distribution. Put the CalibratedAgeRegressor into the "
+            "search, or pass FrozenEstimator(search.best_estimator_)."
+        )
+    if not hasattr(model, "predict_dist"):
+        raise ValueError(
+            f"A {name} does not predict a distribution. Put it into a BinnedAgeRegressor."
+        )
+
+
+def split(
+    cv: Any, X: Any, y: np.ndarray, groups: Any, random_state: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Iterate over the images to fit to and those to calibrate on; persons are not split.
+
+    Parameters
+    ----------
+    cv : int, cross-validation generator or iterable
+        An int is a number of folds, at least 2.
+    X : sequence of n_samples images
+    y : ndarray of shape (n_samples,)
+        Ages in years.
+    groups : array-like of shape (n_samples,) or None
+        Persons.
+    random_state : int, RandomState instance or None
+
+    Raises
+    ------
+    ValueError
+        If there are fewer persons or images than folds.
+    """
+    if not isinstance(cv, Integral):
+        return check_cv(cv, y).split(X, y, groups)
+    n_folds = max(int(cv), 2)
+    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+    n_groups = len(np.unique(groups))
+    if n_groups < n_folds:
+        raise ValueError(
+            f"Holding out images for the calibration in {n_folds} folds takes at least {n_folds} "
+            f"persons or images, and there {'is' if n_groups == 1 else 'are'} {n_groups} "
+            f"(n_samples={len(y)}). Pass more images."
+        )
+    splitter = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
+    return splitter.split(y, y, groups)
+
+
+def check_disjoint(
+    folds: Iterable[tuple[np.ndarray, np.ndarray]], n_images: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return folds, after checking that each image is held out at most once.
+
+    Raises
+    ------
+    ValueError
+        If an image is held out twice.
+    """
+    folds = list(folds)
+    times = np.bincount(np.concatenate([test for _, test in folds]), minlength=n_images)
+    if times.max() > 1:
+        raise ValueError(
+            f"cv holds out the image {int(times.argmax())} {times.max()} times, and at most once "
+            "is allowed. Pass the number of folds, or folds that do not overlap."
+        )
+    return folds
