@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import re
 import shutil
@@ -522,8 +523,77 @@ def test_what_was_predicted_before_an_error_is_kept_beside_the_earlier_file(
     assert result.exit_code == 1
     assert ages.read_text() == "earlier"
     (kept,) = tmp_path.glob("*.partial")
-    assert f"The ages of the first 32 of 42 images are in {kept}\n" in result.output
+    assert f"The ages of the first 32 of 42 images are in {kept}." in result.output
     assert len(read(kept)) == 32
+    if isinstance(error, KeyboardInterrupt):
+        monkeypatch.undo()
+        again = run("predict", folder, "-m", model, "-o", ages)
+        assert "Going on after 32 images of an earlier run." in again.output
+        assert not list(tmp_path.glob("*.partial"))
+        assert run("predict", folder, "-m", model, "-o", tmp_path / "whole.csv").exit_code == 0
+        assert ages.read_text() == (tmp_path / "whole.csv").read_text()
+
+
+def left(tmp_path, text):
+    """What a run that was killed leaves; no process has this number."""
+    file = tmp_path / "ages.csv.4194305.partial"
+    file.write_text(text)
+    return file
+
+
+def test_rows_of_another_model_or_of_other_images_are_not_taken_over(paths, tmp_path, model):
+    ages = tmp_path / "ages.csv"
+    assert run("predict", *paths[:3], "-m", model, "-o", ages).exit_code == 0
+    text = ages.read_text()
+    rows = text.splitlines(keepends=True)
+    for changed, told in (
+        (rows[0] + rows[1].replace(",", ",9", 1), "another model or other options"),
+        (rows[0] + rows[2], ""),  # another image first
+        ("path,age\n" + rows[1], ""),
+        ("{", ""),
+    ):
+        file = left(tmp_path, changed)
+        result = run("predict", *paths[:3], "-m", model, "-o", ages)
+        assert result.exit_code == 0
+        assert told in result.output
+        assert "Going on" not in result.output
+        assert ages.read_text() == text
+        assert file.exists()
+    left(tmp_path, rows[0] + rows[1] + rows[2][:-4])  # killed within a row
+    result = run("predict", *paths[:3], "-m", model, "-o", ages)
+    assert "Going on after 1 image of an earlier run." in result.output
+    assert ages.read_text() == text
+
+
+def test_json_lines_hold_what_the_csv_holds(paths, tmp_path, model):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"x")
+    given = [*paths[:3], broken]
+    assert run("predict", *given, "-m", model, "-o", tmp_path / "ages.csv").exit_code == 0
+    assert run("predict", *given, "-m", model, "-o", tmp_path / "ages.jsonl").exit_code == 0
+    lines = [json.loads(line) for line in (tmp_path / "ages.jsonl").read_text().splitlines()]
+    for line, row in zip(lines, read(tmp_path / "ages.csv"), strict=True):
+        assert {k: "" if v is None else v for k, v in line.items()} == {
+            k: v if k == "path" or not v else float(v) for k, v in row.items()
+        }
+    killed = tmp_path / "ages.jsonl.4194305.partial"
+    killed.write_text("".join((tmp_path / "ages.jsonl").read_text().splitlines(True)[:2]) + '{"p')
+    again = run("predict", *given, "-m", model, "-o", tmp_path / "ages.jsonl")
+    assert "Going on after 2 images" in again.output
+    assert [
+        json.loads(line) for line in (tmp_path / "ages.jsonl").read_text().splitlines()
+    ] == lines
+
+
+def test_paths_come_from_standard_input_and_rows_go_to_standard_output(paths, model):
+    given = "\n".join(paths[:3]) + "\n\n"
+    options = ["predict", "-", "-m", str(model), "-o", "-", "--format", "jsonl"]
+    result = CliRunner().invoke(main, options, input=given)
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["path"] for line in result.stdout.splitlines()] == paths[:3]
+    empty = CliRunner().invoke(main, options, input="\n")
+    assert empty.exit_code == 1
+    assert "Standard input names no images" in empty.output
 
 
 def test_an_error_before_the_first_age_leaves_nothing_behind(folder, tmp_path, model, monkeypatch):

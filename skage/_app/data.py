@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from .shell import count, refuse_idle, tell, with_options
+from .shell import count, is_shell, refuse_idle, tell, with_options
 
 _SHOWN = 10  # files that a message names
 
@@ -133,11 +134,17 @@ def is_table(data: Path) -> bool:
     """Whether an argument is neither a folder nor an image."""
     from .._images.reading import has_image_suffix, readable
 
-    return not (data.is_dir() or has_image_suffix(data) or readable([data])[0])
+    return not (is_shell(data) or data.is_dir() or has_image_suffix(data) or readable([data])[0])
 
 
 def find_images(data: Path, path_column: str) -> list[str]:
     """The images that an argument names: itself, those in it, or those that it lists."""
+    if is_shell(data):
+        lines = sys.stdin.buffer.read().splitlines()
+        paths = [os.fsdecode(line) for line in lines if line.strip()]
+        if not paths:
+            raise ValueError("Standard input names no images. Write one path a line to it.")
+        return paths
     if data.is_dir():
         return _images_in(data)
     if not is_table(data):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import sys
 import time
 import warnings
 from collections import Counter
@@ -17,8 +15,9 @@ import click
 
 from .._files.paths import replacing
 from .data import error_of, find_images, is_table, listed
+from .rows import TEXT, Earlier, Row, as_text, find_earlier, make_row
 from .shell import (
-    DATA,
+    DATA_OR_SHELL,
     FILE,
     cache_option,
     check_output,
@@ -33,11 +32,12 @@ from .shell import (
     tell,
 )
 
+_JSON = (".jsonl", ".ndjson")
 _SECONDS = 2.0  # that images are predicted for, at least, before their ages are written
 
 
 @click.command()
-@click.argument("data", type=DATA, nargs=-1, required=True)
+@click.argument("data", type=DATA_OR_SHELL, nargs=-1, required=True)
 @click.option(
     "-m",
     "--model",
@@ -47,7 +47,13 @@ _SECONDS = 2.0  # that images are predicted for, at least, before their ages are
     help="Model file to predict with, also an original DEX model (.caffemodel, .onnx).",
 )
 @click.option(
-    "-o", "--output", type=FILE, default="ages.csv", help='CSV to write; "-" is standard output.'
+    "-o", "--output", type=FILE, default="ages.csv", help='File to write; "-" is standard output.'
+)
+@click.option(
+    "--format",
+    "row_format",
+    type=click.Choice(["csv", "jsonl"]),
+    help="Rows of a CSV, or lines of JSON.  [default: by the name of the output]",
 )
 @click.option(
     "--coverage",
@@ -68,20 +74,23 @@ def predict(
     data: tuple[Path, ...],
     model_path: Path,
     output: Path,
+    row_format: str | None,
     coverage: float,
     feature_cache: str | None,
     path: str,
     progress: bool,
     **face_options: Any,
 ) -> None:
-    """Predict the ages of the images in DATA and write a CSV.
+    """Predict the ages of the images in DATA and write a CSV or JSON lines.
 
-    DATA are images, folders of images, and CSVs with a column of paths. The
-    columns are path, age, std, low, high, in years, empty for an image that
-    cannot be read. Crop as the model's training images were cropped.
+    DATA are images, folders of images, CSVs with a column of paths, or "-" for
+    paths on standard input, one a line. The columns are path, age, std, low,
+    high, in years, empty (null) for an image that cannot be read. Crop as the
+    model's training images were cropped.
 
     Ages are written as they come, to a file named .partial beside the output,
-    whose place it takes at the end. If the work is stopped, it stays.
+    whose place it takes at the end. If the work is stopped or killed, it stays,
+    and the same command goes on from there.
 
     The CSV is in UTF-8. A file name that is not is written with the bytes that
     it has: Python's open(..., errors="surrogateescape") reads a path that opens,
@@ -93,18 +102,19 @@ def predict(
     Examples:
       python -m skage predict photos/ more.jpg -m age.skage -o ages.csv
       python -m skage predict faces.csv --path-column file --crop yunet
-      python -m skage predict face.jpg -o -
+      find . -name '*.jpg' | python -m skage predict - -o - --format jsonl
     """
     with clear_errors():
         if not any(map(is_table, data)):
             refuse_idle("unless DATA has a CSV", "path")
         paths = [found for given in data for found in find_images(given, path)]
+        kind = row_format or ("jsonl" if output.suffix.lower() in _JSON else "csv")
         if not is_shell(output):
             check_output(output, [*data, model_path, *paths])
         model, size = load_model(model_path, feature_cache)
         images = cropped(paths, size, feature_cache=feature_cache, **face_options)
         try:
-            errors = _predict(model, paths, images, output, coverage, progress)
+            errors = _predict(model, paths, images, output, kind, coverage, progress)
         except OSError as error:
             if error.errno is None or error.filename or isinstance(error, BrokenPipeError):
                 raise
@@ -133,7 +143,13 @@ def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int]:
 
 
 def _predict(
-    model: Any, paths: list[str], images: Any, output: Path, coverage: float, progress: bool
+    model: Any,
+    paths: list[str],
+    images: Any,
+    output: Path,
+    kind: str,
+    coverage: float,
+    progress: bool,
 ) -> list[Any]:
     """Write the ages as they come; return what is wrong with the images without."""
     from tqdm.auto import tqdm
@@ -142,46 +158,79 @@ def _predict(
     warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
     errors: list[Any] = []
     n_written = 0
+
+    def write(rows: list[Row]) -> None:
+        nonlocal n_written
+        file.write(as_text(rows, kind, header=not n_written))
+        file.flush()
+        if not is_shell(output) and not os.path.exists(file.name):
+            raise FileNotFoundError(f"The folder of {output} is gone.")
+        missing = [i for i, row in enumerate(rows, n_written) if not row[1]]
+        errors.extend(error_of(images, position) for position in missing)
+        n_written += len(rows)
+
+    # Read before the new file is opened, which may have the same name.
+    earlier = None
+    if not is_shell(output):
+        earlier = _earlier(model, images, paths, output, kind, coverage)
     with ended_by_signals(), _opened_output(output) as file:
-        writer = csv.writer(file)
         try:
+            if earlier is not None:
+                write(earlier.rows)
+                if earlier.file != os.path.realpath(file.name):
+                    os.remove(earlier.file)
             with tqdm(
-                total=len(paths), desc="images", unit="image", disable=not progress, leave=False
+                total=len(paths),
+                initial=n_written,
+                desc="images",
+                unit="image",
+                disable=not progress,
+                leave=False,
             ) as bar:
-                for chunk in _chunks(len(paths)):
-                    rows = _rows(model, images[chunk], coverage)
-                    if not n_written:
-                        writer.writerow(["path", "age", "std", "low", "high"])
-                    for path, row in zip(paths[chunk], rows, strict=True):
-                        writer.writerow([path, *("" if v != v else f"{v:.2f}" for v in row)])
-                    file.flush()
-                    if not is_shell(output) and not os.path.exists(file.name):
-                        raise FileNotFoundError(f"The folder of {output} is gone.")
-                    n_written = chunk.stop
-                    missing = [i for i, row in enumerate(rows, chunk.start) if row[0] != row[0]]
-                    errors += [error_of(images, position) for position in missing]
-                    bar.update(len(rows))
+                for chunk in _chunks(n_written, len(paths)):
+                    values = _values(model, images[chunk], coverage)
+                    write([make_row(*row) for row in zip(paths[chunk], values, strict=True)])
+                    bar.update(len(values))
         except BaseException:
             if n_written and not is_shell(output) and os.path.exists(file.name):
                 tell(
                     f"The ages of the first {n_written:,} of {count(len(paths), 'image')} are in "
-                    f"{click.format_filename(file.name)}"
+                    f"{click.format_filename(file.name)}. The same command goes on from there."
                 )
             raise
     return errors
 
 
+def _earlier(
+    model: Any, images: Any, paths: list[str], output: Path, kind: str, coverage: float
+) -> Earlier | None:
+    """The rows of an earlier run, if the model still predicts the last of their ages."""
+    earlier = find_earlier(output, kind, paths)
+    if earlier is None:
+        return None
+    known = [i for i, row in enumerate(earlier.rows) if row[1]]
+    if known:
+        last = known[-1]
+        values = _values(model, images[last : last + 1], coverage)
+        if make_row(paths[last], values[0]) != earlier.rows[last]:
+            tell(
+                f"{click.format_filename(earlier.file)} has ages of another model or other options "
+                "and is left as it is. All images are predicted."
+            )
+            return None
+    tell(f"Going on after {count(len(earlier.rows), 'image')} of an earlier run.")
+    return earlier
+
+
 def _opened_output(output: Path) -> AbstractContextManager[IO[str]]:
-    # Paths go out with the bytes that they have in the file system, in UTF-8 or not.
-    how: dict[str, Any] = {"encoding": "utf-8", "errors": sys.getfilesystemencodeerrors()}
     if is_shell(output):
-        return click.open_file("-", "w", **how)
-    return replacing(output, "w", keep=True, newline="", **how)
+        return click.open_file("-", "w", **TEXT)
+    return replacing(output, "w", keep=True, newline="", **TEXT)
 
 
-def _chunks(n_images: int) -> Iterator[slice]:
+def _chunks(start: int, n_images: int) -> Iterator[slice]:
     """Runs of images, each of which takes some seconds."""
-    size, start = 32, 0
+    size = 32
     while start < n_images:
         begun = time.monotonic()
         yield slice(start, min(start + size, n_images))
@@ -190,7 +239,7 @@ def _chunks(n_images: int) -> Iterator[slice]:
             size *= 2
 
 
-def _rows(model: Any, images: Any, coverage: float) -> Any:
+def _values(model: Any, images: Any, coverage: float) -> Any:
     """Age, standard deviation and interval of each image, (n, 4)."""
     import numpy as np
 

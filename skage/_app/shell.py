@@ -37,6 +37,7 @@ class PathType(click.Path):
 
 FILE = PathType(dir_okay=False, path_type=Path)
 DATA = PathType(exists=True, path_type=Path)
+DATA_OR_SHELL = PathType(exists=True, allow_dash=True, path_type=Path)
 progress_option = click.option(
     "--progress/--no-progress",
     default=lambda: sys.stderr.isatty(),
