@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ import pandas as pd
 from . import _conformal as conformal
 from .binning import AgeBinner
 from .metrics import pit_values
+
+_N_FOLDS = 5  # of calibration images
 
 
 class Part(NamedTuple):
@@ -212,22 +215,44 @@ def calibrate(
     ages = np.concatenate([part.ages for part in parts])
     step = float((ages == np.round(ages)).all())
     curves = Curves.learn(parts, step, band_width, min_band_size)
-    parts = [p._replace(distribution=curves.apply(p.distribution, p.binner)) for p in parts]
-    predicted = predicted_ages(parts)
+    as_new = [p._replace(distribution=curves.apply(p.distribution, p.binner)) for p in parts]
+    spread = np.concatenate([p.binner.std(p.distribution) for p in as_new])
+    parts = _recalibrated(parts, step, band_width, min_band_size)
     labels: list[Any] = []
     edges, codes = np.array([]), np.zeros(len(ages), dtype=int)
     if by == "group":
         labels, codes = _group_codes(groups, min_band_size)
     elif by is not None:
-        of = ages if by == "true" else predicted
+        of = ages if by == "true" else predicted_ages(parts)
         edges = conformal.band_edges(of, band_width, min_band_size)
         codes = conformal.band_codes(of, edges)
     low, high = (
         np.concatenate([conformal.positions(p.ages + d, p.distribution, p.binner) for p in parts])
         for d in (-step / 2, step / 2)
     )
-    spread = np.concatenate([p.binner.std(p.distribution) for p in parts])
+    predicted = predicted_ages(as_new)
     return Calibration(by, step, curves, edges, labels, codes, low, high, predicted, spread)
+
+
+def _recalibrated(parts, step, band_width, min_band_size):
+    """The parts with calibrated distributions, of each image by curves learned from others.
+
+    Curves that had seen an image would make its score lower than those of new images.
+    """
+    firsts = np.cumsum([0, *(len(p.ages) for p in parts)])
+    folds = [np.arange(a, b) % _N_FOLDS for a, b in pairwise(firsts)]
+    found = [conformal.normalised(p.distribution) for p in parts]
+    for k in range(_N_FOLDS if firsts[-1] >= _N_FOLDS else 0):
+        others = [_rows(p, fold != k) for p, fold in zip(parts, folds, strict=True)]
+        others = [p for p in others if len(p.ages)]
+        curves = Curves.learn(others, step, band_width, min_band_size)
+        for p, fold, moved in zip(parts, folds, found, strict=True):
+            moved[fold == k] = curves.apply(moved[fold == k], p.binner)
+    return [p._replace(distribution=d) for p, d in zip(parts, found, strict=True)]
+
+
+def _rows(part, rows):
+    return Part(part.distribution[rows], part.binner, part.ages[rows])
 
 
 def predicted_ages(parts: Sequence[Part]) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp, rankdata
 _BAND = 20  # images of both kinds, at least, whose predicted ages count as the same
 _MIN_IMAGES = 50
 _MAX_P = 1e-4
-_MIN_STATISTIC = 0.1
+_MIN_RATIO = 1.05
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,26 @@ class Shift:
         Whether the images are clearly of another kind.
     n_images : int
         Number of distinct new images that were compared.
-    wider : bool
-        Whether their distributions are wider, in the median, rather than narrower.
+    ratio : float
+        Standard deviation of the new images' distributions, divided by the median of those of
+        calibration images of about the same predicted age: its median.
     """
 
     statistic: float
     p_value: float
     is_shifted: bool
     n_images: int
-    wider: bool
+    ratio: float
 
     def __str__(self) -> str:
         figures = f"(Kolmogorov-Smirnov statistic {self.statistic:.2f}, p = {self.p_value:.1g})"
         if self.is_shifted:
+            wider = "wider" if self.ratio > 1 else "narrower"
             return (
                 f"The distributions of these {self.n_images} images are "
-                f"{'wider' if self.wider else 'narrower'} than those of calibration images of the "
-                f"same predicted age {figures}: intervals may not have their coverage. Check it, "
-                "or call recalibrate with a few hundred such images of known age."
+                f"{abs(self.ratio - 1):.0%} {wider} than those of calibration images of the same "
+                f"predicted age {figures}: intervals may not have their coverage. Check it, or "
+                "call recalibrate with a few hundred such images of known age."
             )
         if self.n_images < _MIN_IMAGES:
             return f"{self.n_images} images are too few to tell; {_MIN_IMAGES} or more are needed."
@@ -74,7 +76,7 @@ def compare_spread(
     new_ages, new_spread = np.unique(np.stack([new_ages, new_spread]), axis=1)
     n_new = len(new_ages)
     if n_new < _MIN_IMAGES:
-        return Shift(0.0, 1.0, False, n_new, False)
+        return Shift(0.0, 1.0, False, n_new, 1.0)
     all_ages, all_spread = np.concatenate([ages, new_ages]), np.concatenate([spread, new_spread])
     order = np.argsort(all_ages, kind="stable")
     n_bands = max(len(order) // _BAND, 1)
@@ -83,6 +85,15 @@ def compare_spread(
         rank[rows] = (rankdata(all_spread[rows]) - 0.5) / len(rows)
     is_new = np.arange(len(order)) >= len(ages)
     found = ks_2samp(rank[~is_new], rank[is_new], method="asymp")
-    wider = bool(np.median(rank[is_new]) > np.median(rank[~is_new]))
-    clear = found.pvalue < _MAX_P and found.statistic > _MIN_STATISTIC
-    return Shift(float(found.statistic), float(found.pvalue), bool(clear), n_new, wider)
+    ratio = _median_ratio(ages, spread, new_ages, new_spread)
+    clear = found.pvalue < _MAX_P and abs(np.log(ratio)) > np.log(_MIN_RATIO)
+    return Shift(float(found.statistic), float(found.pvalue), bool(clear), n_new, ratio)
+
+
+def _median_ratio(ages, spread, new_ages, new_spread):
+    order = np.argsort(ages)
+    nearest = np.searchsorted(ages[order], new_ages)
+    first = (nearest - _BAND // 2).clip(0, max(len(ages) - _BAND, 0))
+    around = (first[:, None] + np.arange(_BAND)).clip(0, len(ages) - 1)
+    usual = np.median(spread[order][around], axis=1)
+    return float(np.median(new_spread / np.maximum(usual, 1e-9)))

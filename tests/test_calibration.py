@@ -94,20 +94,22 @@ def test_intervals_have_their_coverage(coverage, tails, by, whole):
 
 @pytest.mark.parametrize("tails", ["joint", "apart"])
 def test_each_band_has_its_coverage(tails):
-    found = {by: np.zeros((10, 9)) for by in (None, "predicted", "true")}
-    for seed in range(10):
-        (X, y), (X_new, y_new) = drawn(1000, seed, whole=False), drawn(2000, 50 + seed, whole=False)
+    found = {by: np.zeros((6, 9)) for by in (None, "predicted", "true")}
+    for seed in range(6):
+        # So many that no decades are merged.
+        (X, y), (X_new, y_new) = drawn(2000, seed, whole=False), drawn(2000, 50 + seed, whole=False)
         X[:, 1] = X_new[:, 1] = 4  # wrong by age: too wide below 20, too narrow above
         for by in found:
             interval = model(by=by, tails=tails).fit(X, y).predict_interval(X_new)
             inside = (interval[:, 0] <= y_new) & (y_new <= interval[:, 1])
             of = y_new if by == "true" else X_new[:, 0]
             found[by][seed] = [inside[of // 10 == decade].mean() for decade in range(9)]
+    # A decade has a standard error of 0.011: 230 images calibrate it and are tested, six times.
     coverage = {by: rows.mean(axis=0) for by, rows in found.items()}
     assert coverage[None].min() < 0.85
     assert coverage["predicted"].min() > 0.86
     assert coverage["predicted"][1:].max() < 0.94
-    assert coverage["true"].min() > 0.88
+    assert coverage["true"].min() > 0.86
 
 
 def test_groups_have_their_coverage():
@@ -166,7 +168,7 @@ def test_bands_and_levels_are_those_of_crepes(coverage):
     (X, y), (X_new, _) = drawn(600, whole=False), drawn(300, 1, whole=False)
     calibrated = model(band_width=[30, 60]).fit(X, y)
     calibration = calibrated.calibration_
-    scores = np.abs(calibration.low - 0.5)
+    scores = np.abs(calibration.low - 0.5)  # low and high are the same for ages like these
     oracle = ConformalRegressor().fit(scores, bins=calibration.codes)
     p = calibrated.predict_dist(X_new)
     bands = np.searchsorted([30, 60], BINNER.inverse_transform(p), side="right")
@@ -370,7 +372,7 @@ def test_images_of_another_kind_are_noticed():
     for factor, word in ((1.3, "wider"), (0.75, "narrower")):
         changed = X_new * [1, factor]
         assert calibrated.check_shift(distribution=calibrated.predict_dist(changed)).is_shifted
-        with pytest.warns(UserWarning, match=f"of these 300 images are {word}"):
+        with pytest.warns(UserWarning, match=f"of these 300 images are .*% {word}"):
             calibrated.predict_interval(changed)
     calibrated.predict_interval(changed[:49])
     assert "too few" in str(calibrated.check_shift(changed[:49]))

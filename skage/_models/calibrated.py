@@ -46,8 +46,10 @@ def rebuild(
     arrays = {k.removeprefix(start): v.numpy() for k, v in tensors.items() if k.startswith(start)}
     curves = Curves(arrays["curves.edges"], arrays["curves.values"])
     calibration = Calibration(
-        **{name: header[name] for name in ("by", "step", "labels")},
-        curves=curves,
+        header["by"],
+        header["step"],
+        curves,
+        labels=header["labels"],
         **{name: arrays[name] for name in _ARRAYS},
     )
     model = CalibratedAgeRegressor(FrozenEstimator(fitted), **header["parameters"])
