@@ -127,7 +127,7 @@ def limits(low: np.ndarray, high: np.ndarray, coverage: float, joint: bool) -> t
     coverage : float
     joint : bool
         Whether the two tails are taken together: all positions at most so far from 1/2
-        (Chernozhukov, Wüthrich and Zhu, PNAS 2021, section 2), or each tail has its half.
+        (Chernozhukov, Wüthrich and Zhu, PNAS 2021), or each tail has its half.
     """
     n = len(low)
     if joint:

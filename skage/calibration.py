@@ -30,9 +30,9 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
     """Calibrate the distributions and intervals of a model on images of known age.
 
     The intervals are conformal (distributional conformal prediction: Chernozhukov, Wüthrich
-    and Zhu, PNAS 2021): an interval of coverage 0.9 contains the true age of at least 90 % of
-    new images, whatever the model and however few the calibration images, if new images are
-    like those of the calibration. See Notes for what is promised.
+    and Zhu, PNAS 2021): an interval of coverage 0.9 contains the true age of 90 % of new
+    images, whatever the model, if new images are like those of the calibration. See Notes for
+    what is promised.
 
     Parameters
     ----------
@@ -44,18 +44,19 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
 
     by : {"predicted", "true", "group"} or None, default="predicted"
         The bands in each of which intervals have their coverage. "predicted" makes bands of
-        predicted age (Mondrian conformal prediction: Vovk, Gammerman and Shafer, 2005,
-        section 4.5). "true" makes bands of true age, so that no age is covered less than
-        others; the intervals are wider. "group" takes a group of each image, such as the
-        sex, as `bands` of fit. None calibrates all images together: the coverage is
-        right on average, but too high for children and too low for the elderly.
+        predicted age (Mondrian conformal prediction: Vovk, Gammerman and Shafer, Algorithmic
+        Learning in a Random World, 2005). "true" makes bands of true age, so that no age is
+        covered less than others; the intervals are a little wider. "group" takes a group of each image, such as the
+        sex, as `bands` of fit. None calibrates all images together: the intervals
+        are narrower and the coverage is right on average, but on UTKFace it is 0.94 for
+        children and 0.80 for people in their eighties instead of 0.9.
 
     band_width : float or array-like, default=10
         Width of the bands of age in years, or the ascending ages between them.
 
     min_band_size : int, default=100
-        Bands of age with fewer calibration images are merged with a neighbour. 10 / (1 -
-        coverage) images make the coverage of a band precise to about 1 - 3 points.
+        Bands of age with fewer calibration images are merged with a neighbour. With
+        100 images the coverage of a band, if it is 0.9, has a standard deviation of 3 points.
 
     tails : {"joint", "apart"}, default="joint"
         Whether the intervals are allowed to miss younger and older ages at different rates,
@@ -100,15 +101,15 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
     Notes
     -----
     *What is promised.* Let new images be drawn like the calibration images (exchangeable with
-    them). With the frozen model or the model of a held-out part, the probability that the
-    interval contains the true age is then at least the coverage, and at most 1 / (n + 1) more
-    in a band of n calibration images, apart from ties. This is an average over calibrations:
-    one calibration of n images has a coverage that varies by
-    ``sqrt(coverage * (1 - coverage) / n)``. By "true" the promise holds in each band, but the
-    coverage may be higher. The distributions described below are
-    recalibrated with the same images. An image is therefore scored after a recalibration
-    that was learned from four fifths of the others; in simulations with 150 and 400
-    calibration images this left the coverage where it was, or up to 0.6 points above.
+    them), and the model be frozen or fitted without the held-out part. Conformal intervals of
+    its distributions as they are then contain the true age with at least the probability
+    asked for, and at most 1 / (n + 1) more in a band of n calibration images, apart from
+    ties. By "true" it may be more. This is an average over calibrations: that of one has a
+    standard deviation of ``sqrt(coverage * (1 - coverage) / n)``. Here the distributions are
+    recalibrated first, with the same images, so that the promise is nearly but not strictly
+    kept. Each calibration image is scored after a recalibration that was learned from other
+    images, four fifths of all; in simulations with 150 and 400 images the coverage was 0.1 to
+    0.6 points above that without recalibration.
     With `cv` the model of new images is not the one that the calibration measures. As it has
     seen more images, coverage is usually a little higher, but this is not guaranteed.
 
@@ -123,9 +124,8 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
     replaced with G(F). G is the share of calibration images below each predicted probability
     (Kuleshov, Fenner and Ermon, ICML 2018), at 9 probabilities with linear pieces between
     them, in each band of predicted age, as if 100 images had been added that fit the model
-    perfectly. G is the identity with fewer than
-    `min_band_size` calibration images. Ages, standard deviations and intervals all come from
-    these distributions.
+    perfectly. G is the identity with fewer than `min_band_size` calibration images. Ages,
+    standard deviations and intervals all come from these distributions.
 
     Examples
     --------
