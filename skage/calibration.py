@@ -46,10 +46,10 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         The bands in each of which intervals have their coverage. "predicted" makes bands of
         predicted age (Mondrian conformal prediction: Vovk, Gammerman and Shafer, Algorithmic
         Learning in a Random World, 2005). "true" makes bands of true age, so that no age is
-        covered less than others; the intervals are a little wider. "group" takes a group of each image, such as the
-        sex, as `bands` of fit. None calibrates all images together: the intervals
-        are narrower and the coverage is right on average, but on UTKFace it is 0.94 for
-        children and 0.80 for people in their eighties instead of 0.9.
+        covered less than others; the intervals are a little wider. "group" takes a group of
+        each image, such as the sex, as `bands` of fit. None calibrates all images together:
+        the intervals are narrower and the coverage is right on average, but on UTKFace it is
+        0.94 for children and 0.80 for people in their eighties instead of 0.9.
 
     band_width : float or array-like, default=10
         Width of the bands of age in years, or the ascending ages between them.
