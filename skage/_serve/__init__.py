@@ -1,0 +1,1 @@
+"""The page that estimates ages in the browser, and its JSON endpoint."""
