@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from ._memory import clear_memory
     from ._models.dex import load_dex
-    from ._models.skagefile import load
+    from ._models.load import load
     from ._models.zero_shot import load_age_network
     from .binning import AgeBinner
     from .calibration import CalibratedAgeRegressor
@@ -85,7 +85,7 @@ _HOME = {
     "clear_memory": "_memory",
     "compare": "evaluation",
     "evaluate": "evaluation",
-    "load": "_models.skagefile",
+    "load": "_models.load",
     "load_age_network": "_models.zero_shot",
     "load_dex": "_models.dex",
 }

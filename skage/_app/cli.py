@@ -1,4 +1,4 @@
-"""The command line: ``python -m skage demo | train | tune | predict | evaluate | cache``."""
+"""The command line, ``python -m skage``: its group, and the commands demo and train."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .. import __version__
 from .cache import cache
 from .data import data_options, read_faces
 from .evaluate import evaluate
+from .export import export
 from .model import Recipe, check_fit, crop_side, model_options, pretrained_file
 from .predict import predict
 from .serve import serve
@@ -115,6 +116,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
 main.add_command(tune)
 main.add_command(predict)
 main.add_command(evaluate)
+main.add_command(export)
 main.add_command(serve)
 main.add_command(cache)
 

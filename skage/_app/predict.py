@@ -44,7 +44,8 @@ _SECONDS = 2.0  # that images are predicted for, at least, before their ages are
     "model_path",
     type=FILE,
     default="age.skage",
-    help="Model file to predict with, also an original DEX model (.caffemodel, .onnx).",
+    help="Model file to predict with: .skage, what export wrote (.onnx), or an original DEX "
+    "model (.caffemodel, .onnx).",
 )
 @click.option(
     "-o", "--output", type=FILE, default="ages.csv", help='File to write; "-" is standard output.'
@@ -131,11 +132,15 @@ def predict(
 def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int]:
     """A model that predicts NaN for unreadable images, and the side of the crops it takes."""
     from .._models.dex import load_dex
-    from .._models.skagefile import load
+    from .._models.exported.header import is_exported
+    from .._models.load import load
     from .._unwrap import image_classifiers
 
-    is_original = path.suffix.lower() in (".caffemodel", ".onnx")
+    is_original = path.suffix.lower() in (".caffemodel", ".onnx") and not is_exported(path)
     model: Any = load_dex(path) if is_original else load(path)
+    if hasattr(model, "resized_"):  # exported, and without activations to keep
+        refuse_idle("with an exported model", "feature_cache")
+        return model.set_params(on_error="skip"), model.resized_
     classifiers = list(image_classifiers(model))
     for classifier in classifiers:
         classifier.set_params(on_error="skip", runtime__feature_cache=feature_cache, verbose=0)

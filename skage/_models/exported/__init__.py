@@ -1,0 +1,1 @@
+"""Models as ONNX files: written node by node, and read as estimators."""
