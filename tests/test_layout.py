@@ -46,6 +46,7 @@ LAYERS = [
     ["regressor", "ensemble"],
     ["calibration"],
     ["_models", "presets"],
+    ["_serve"],
     ["_app"],
 ]
 
