@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 COLUMNS = ("path", "age", "std", "low", "high")
 #: Paths go out with the bytes that they have in the file system, in UTF-8 or not.
-TEXT = {"encoding": "utf-8", "errors": sys.getfilesystemencodeerrors()}
+TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": sys.getfilesystemencodeerrors()}
 
 Row = list[str]  # a path, and four numbers or empty texts
 

@@ -153,7 +153,8 @@ def evaluate(
     columns = group_columns(by, len(y))
     found = as_predictions(predictions, X, len(y), coverage)
     persons = person_codes(groups, len(y))
-    challenge_age = challenge_age if challenge_age is not None or limit is None else limit + MARGIN
+    if challenge_age is None and limit is not None:
+        challenge_age = limit + MARGIN
     constant = float(np.median(y))
     values = image_values(found, y, constant, coverage)
     if challenge_age is not None:
@@ -191,7 +192,7 @@ def evaluate(
         by_age=group_table(resampled, resampled.index(YEAR)),
         gaps=gap_table(resampled, min_count),
         limit=None
-        if limit is None
+        if limit is None or challenge_age is None
         else limit_result(found, y, columns, resampled, limit, challenge_age),
         variability=_variability(predictions, X, variability, rng),
         overlap=overlap,
@@ -262,7 +263,7 @@ def generator(random_state: Any) -> np.random.Generator:
 
 def _pit(found: Predictions, y: np.ndarray) -> np.ndarray | None:
     """The predicted distribution function at the true ages; NaN without a prediction."""
-    if found.distribution is None:
+    if found.distribution is None or found.binner is None:
         return None
     pit = np.full(len(y), np.nan)
     known = found.has_age

@@ -100,10 +100,11 @@ def limit_result(
     challenges = challenge_ages_of(limit)
     det = None
     rows = _nist_row(resampled, columns, limit, challenge_age)
-    if predictions.distribution is not None and (y >= limit).any():
+    distribution, binner = predictions.distribution, predictions.binner
+    if distribution is not None and binner is not None and (y >= limit).any():
         # A binner spreads the whole year 18 over 17.5 to 18.5.
         start = limit - 0.5 if (y == np.floor(y)).all() else limit
-        p = over_limit_probability(predictions.distribution[known], predictions.binner, start)
+        p = over_limit_probability(distribution[known], binner, start)
         det = pd.DataFrame(
             dict(
                 zip(

@@ -60,7 +60,11 @@ def report_plots(e: Evaluation) -> dict[str, list[tuple[str, str]]]:
 
 
 def _svg(e: Evaluation, draw: Any) -> str:
-    style = {"svg.fonttype": "none", "svg.hashsalt": draw.__name__, "font.family": "sans-serif"}
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": draw.__name__,
+        "font.family": "sans-serif",
+    }
     with mpl.rc_context(style):
         figure = Figure(figsize=_SIZE, layout="constrained")
         draw(e, figure.subplots())
