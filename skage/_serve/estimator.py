@@ -150,7 +150,7 @@ class Estimator:
                 "std": round(float(std[i]), 2),
                 "low": round(float(intervals[i, 0]), 2),
                 "high": round(float(intervals[i, 1]), 2),
-                "decision": decide(*intervals[i], self.limit),
+                "decision": decide(float(intervals[i, 0]), float(intervals[i, 1]), self.limit),
                 "first_year": int(self._years[0]),
                 "probabilities": _rounded(by_year[i], 5),
             }

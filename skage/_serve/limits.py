@@ -38,7 +38,7 @@ class Limits:
         When to try again, if the server is busy.
     """
 
-    max_bytes: int = 25 * 2**20
+    max_bytes: int = 25 * 10**6
     max_images: int = 16
     upload_seconds: float = 30.0
     image_seconds: float = 60.0
@@ -168,7 +168,7 @@ async def drain(receive: Receive) -> None:
 def _too_large(limits: Limits) -> Refused:
     return Refused(
         413,
-        f"The image has more than {limits.max_bytes / 2**20:g} MiB. Send a smaller one.",
+        f"The image has more than {limits.max_bytes / 10**6:g} MB. Send a smaller one.",
         {"connection": "close"},
     )
 
