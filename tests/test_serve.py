@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -355,23 +356,40 @@ def test_200_uploads_at_once_are_answered_or_refused(estimate, face):
         assert post(port, face)[0] == 200
 
 
-def test_the_command_serves_until_it_is_ended(fitted, face, tmp_path):
-    path = tmp_path / "age.skage"
+@pytest.fixture(scope="module")
+def model_file(fitted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "age.skage"
     fitted.save(path)
-    command = [sys.executable, "-m", "skage", "serve", str(path), "--port", "0", "--crop", "no"]
+    return path
+
+
+def test_the_command_serves_until_it_is_interrupted(model_file, face):
+    command = [sys.executable, "-m", "skage", "serve", str(model_file), "--port=0", "--crop=no"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=model_file.parent,
     ) as server:
         try:
             line = server.stdout.readline()
-            port = int(line.split()[1].rpartition(":")[2])
             assert line.startswith("Open http://127.0.0.1:")
-            assert post(port, face)[0] == 200
+            assert post(int(line.split()[1].rpartition(":")[2]), face)[0] == 200
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)
             _, errors = server.communicate(timeout=30)
     assert errors == ""
-    assert {file.name for file in tmp_path.iterdir()} == {"age.skage"}
+    assert server.returncode == 0
+    assert [file.name for file in model_file.parent.iterdir()] == ["age.skage"]
+
+
+def test_a_port_in_use_is_named(model_file):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["serve", str(model_file), "--crop=no", "--port", port])
+    assert result.exit_code == 1
+    assert f"Cannot listen at 127.0.0.1, port {port}: Address already in use." in result.output
 
 
 @pytest.mark.parametrize("module", ["starlette", "uvicorn"])

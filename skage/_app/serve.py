@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import click
 from PIL import Image
 
 from .predict import load_model
-from .shell import FILE, PathType, clear_errors, refuse_idle
+from .shell import FILE, PathType, clear_errors, refuse_idle, tell
 
 
 @click.command()
@@ -87,6 +89,7 @@ def serve(
 
             from .._serve.app import make_app
             from .._serve.estimator import Estimator
+            from .._serve.limits import LOOPBACK
         except ModuleNotFoundError as error:
             if str(error.name).partition(".")[0] not in ("starlette", "uvicorn"):
                 raise
@@ -109,8 +112,6 @@ def serve(
         app = make_app(estimate, coverage=coverage, limit=limit, hosts=[host, *allowed])
         config = uvicorn.Config(
             app,
-            host=host,
-            port=port,
             http="h11",
             ws="none",
             access_log=False,
@@ -118,9 +119,24 @@ def serve(
             proxy_headers=False,
             server_header=False,
             limit_concurrency=512,
+            timeout_graceful_shutdown=5,
         )
-        socket = config.bind_socket()
-        socket.listen(config.backlog)
-        name = f"[{host}]" if ":" in host else host
-        click.echo(f"Open http://{name}:{socket.getsockname()[1]} in a browser. Ctrl-C ends it.")
-        uvicorn.Server(config).run(sockets=[socket])
+        with _listening(host, port, config.backlog) as listening:
+            name = f"[{host}]" if ":" in host else host
+            address = f"http://{name}:{listening.getsockname()[1]}"
+            if host not in LOOPBACK:
+                tell("Warning: other machines can reach the page, without password or encryption.")
+            click.echo(f"Open {address} in a browser. Ctrl-C ends it.")
+            with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
+                uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int, backlog: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=backlog)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise OSError(
+            f"Cannot listen at {host}, port {port}: {reason}. Choose another --host or --port."
+        ) from error
