@@ -242,8 +242,8 @@ class DistributionRegressor(RegressorMixin):
         Raises
         ------
         TypeError
-            If the model has no such form: it is calibrated, its classifier is not one of skage,
-            its network is a torch module, or it averages over jittered copies.
+            If the model has no such form: its classifier is not one of skage, its network is a
+            torch module, or it averages over jittered copies.
         ValueError
             If the file would be larger than 2 GB, or a network of others cannot be part of it.
         ImportError
@@ -256,7 +256,9 @@ class DistributionRegressor(RegressorMixin):
         to crops of larger images; other programs have to do the same. An ensemble whose members
         take images of several sizes has an input for each. The outputs are ``distribution``
         (n, n_bins), ``age`` (n,) and ``interval`` (n, 2), in years. What the bins are is in the
-        metadata, as JSON under the key ``skage``.
+        metadata, as JSON under the key ``skage``. A calibrated model has calibrated
+        distributions and intervals, and its distribution before as ``uncalibrated``; without
+        groups, as in `predict_interval`.
 
         The quantisation is static, with a scale for each output channel of the weights and the
         range from the least to the largest value of each layer's activations (Krishnamoorthi,

@@ -237,8 +237,10 @@ def test_what_has_no_nodes_is_refused(fitted, faces, tmp_path):
     with pytest.raises(TypeError, match="model of LogisticRegression"):
         others.export(tmp_path / "age.onnx")
     calibrated = CalibratedAgeRegressor(FrozenEstimator(fitted), min_band_size=10)
-    with pytest.raises(TypeError, match="Export its estimator_, and calibrate what"):
-        calibrated.fit(faces.data, faces.target).export(tmp_path / "age.onnx")
+    calibrated.fit(faces.data, faces.target)
+    outer = AgeEnsemble([("calibrated", FrozenEstimator(calibrated))])
+    with pytest.raises(TypeError, match="calibrate the whole"):
+        outer.fit(faces.data, faces.target).export(tmp_path / "age.onnx")
     jittered = pickle.loads(pickle.dumps(fitted))
     jittered.classifier_.test_augment = Jitter(2)
     with pytest.raises(TypeError, match="test_augment='mirror' or None"):
@@ -247,6 +249,39 @@ def test_what_has_no_nodes_is_refused(fitted, faces, tmp_path):
         fitted.export(tmp_path / "age.skage")
     with pytest.raises(FileNotFoundError, match="folder does not exist"):
         fitted.export(tmp_path / "missing" / "age.onnx")
+
+
+@pytest.mark.parametrize("by", ["predicted", "true", "group", None])
+@pytest.mark.parametrize("tails", ["joint", "apart"])
+def test_a_calibrated_model_predicts_the_same(by, tails, network, faces, tmp_path):
+    fitted = head_on(network).fit(faces.data, faces.target)
+    options = {"by": by, "tails": tails, "band_width": 20, "min_band_size": 10}
+    model = CalibratedAgeRegressor(FrozenEstimator(fitted), decode="median", **options)
+    bands = {"bands": np.arange(40) % 2} if by == "group" else {}
+    for step in (0, 0.3):  # whole ages, and others
+        model.fit(faces.data, faces.target + step, **bands)
+        loaded = exported(model, tmp_path / "age.onnx", coverage=0.5)
+        X = faces.data[:8]
+        onnx_model, distribution = loaded.estimator_, model.predict_dist(X)
+        feeds = [onnx_model._read(image, i) for i, image in enumerate(X)]
+        found = onnx_model._model.run(feeds)
+        np.testing.assert_allclose(loaded.predict_dist(X), distribution, atol=2e-3)
+        np.testing.assert_allclose(found[0], loaded.predict_dist(X), atol=1e-6)
+        np.testing.assert_allclose(found[1], loaded.predict(X), atol=1e-4)
+        np.testing.assert_allclose(found[2], loaded.predict_interval(X, 0.5), atol=1e-4)
+
+
+def test_a_calibration_that_no_images_give_is_refused(fitted, faces, tmp_path):
+    model = CalibratedAgeRegressor(FrozenEstimator(fitted), min_band_size=10)
+    model.fit(faces.data, faces.target).export(tmp_path / "age.onnx", coverage=0.5)
+    facts = {p.key: p.value for p in onnx.load(tmp_path / "age.onnx").metadata_props}
+    calibration = json.loads(facts["skage"])["calibration"]
+    for name, wrong in (("calibration.codes", ["int64", [7] * 40]), ("calibration.low", ["O", []])):
+        arrays = calibration["arrays"] | {name: wrong}
+        target = tmp_path / "changed.onnx"
+        change_header(tmp_path / "age.onnx", target, calibration=calibration | {"arrays": arrays})
+        with pytest.raises(ValueError, match="cannot load the model in"):
+            skage.load(target)
 
 
 def test_a_torch_module_is_refused(faces, tmp_path):

@@ -91,7 +91,8 @@ def export(
             model.export(output, coverage=coverage, int8_images=images, int8_ages=ages)
         except TypeError as error:
             raise ValueError(str(error)) from error
-        found = load(output).quantisation_
+        [written] = image_classifiers(load(output))
+        found = written.quantisation_
     click.echo(f"Model: {click.format_filename(output)}, {output.stat().st_size / 1e6:.1f} MB")
     if found is not None:
         click.echo(

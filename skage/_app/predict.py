@@ -138,12 +138,13 @@ def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int]:
 
     is_original = path.suffix.lower() in (".caffemodel", ".onnx") and not is_exported(path)
     model: Any = load_dex(path) if is_original else load(path)
-    if hasattr(model, "resized_"):  # exported, and without activations to keep
-        refuse_idle("with an exported model", "feature_cache")
-        return model.set_params(on_error="skip"), model.resized_
     classifiers = list(image_classifiers(model))
+    if is_exported(path):
+        refuse_idle("with an exported model", "feature_cache")
     for classifier in classifiers:
-        classifier.set_params(on_error="skip", runtime__feature_cache=feature_cache, verbose=0)
+        classifier.set_params(on_error="skip")
+        if not is_exported(path):
+            classifier.set_params(runtime__feature_cache=feature_cache, verbose=0)
     return model, max(classifier.resized_ for classifier in classifiers)
 
 

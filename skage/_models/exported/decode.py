@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..._training.criterion import Criterion
 from ...binning import AgeBinner, tails
 from .graph import Graph
 
-_INT64 = 7  # ONNX's number of the type
 _TINY = 1e-30
 
 
@@ -55,17 +56,25 @@ def add_interval(
 
 
 def add_quantiles(
-    graph: Graph, binner: AgeBinner, distribution: str, levels: list[float] | tuple[float, ...]
+    graph: Graph,
+    binner: AgeBinner,
+    distribution: str,
+    levels: Sequence[float | str],
+    clip: bool = True,
 ) -> list[str]:
-    """Add quantiles (n, 1) of distributions; see `AgeBinner.quantile`."""
+    """Add quantiles (n, 1) of distributions; see `AgeBinner.quantile`.
+
+    A level may be the name of levels (n, 1). With `clip`, no age is below 0 if no training
+    age was.
+    """
     start, end, shares = binner._pieces(np.eye(binner.n_bins_))
     mass = graph.add("MatMul", distribution, shares)
     below = graph.add("CumSum", mass, 1)
     total = graph.add("Gather", below, [len(start) - 1], axis=1)
     found = []
     for level in levels:
-        target = graph.add("Mul", total, float(level))
-        is_below = graph.add("Cast", graph.add("Less", below, target), to=_INT64)
+        target = graph.add("Mul", total, level)
+        is_below = graph.cast(graph.add("Less", below, target), np.int64)
         piece = graph.add("ReduceSum", is_below, [1], keepdims=1)
         inside = graph.add("GatherElements", mass, piece, axis=1)
         after = graph.add("GatherElements", below, piece, axis=1)
@@ -74,7 +83,7 @@ def add_quantiles(
         share = graph.add("Max", graph.add("Min", share, 1.0), 0.0)
         width = graph.add("Gather", end - start, piece)
         age = graph.add("Sub", graph.add("Gather", end, piece), graph.add("Mul", share, width))
-        if binner.age_range_[0] >= 0:  # the support may begin below an age of 0
+        if clip and binner.age_range_[0] >= 0:  # the support may begin below an age of 0
             age = graph.add("Max", age, 0.0)
         found.append(age)
     return found

@@ -19,12 +19,14 @@ from ...classifier import VGG16Classifier
 from ...embedding import EmbeddingClassifier
 from ...ensemble import AgeEnsemble
 from ...regressor import BinnedAgeRegressor
+from .calibrated import add_calibrated, add_calibrated_interval, as_json
 from .check import check_model
 from .decode import add_age, add_interval, add_probabilities
 from .graph import Graph, common_opset, import_onnx
 from .header import Header, View
 from .int8 import quantise
 from .layers import add_layers
+from .predict import OUTPUTS, UNCALIBRATED
 
 
 def export(
@@ -56,6 +58,7 @@ def export(
         _preparation(model),
         _digests(model),
         __version__,
+        calibration=as_json(model) if isinstance(model, CalibratedAgeRegressor) else None,
     )
     _describe(proto, header)
     check_model(model, proto.SerializeToString(deterministic=True), header)
@@ -99,7 +102,7 @@ class _Exporter:
         self.model = model
         self.views: dict[tuple[int, int], View] = {}
         self._done: dict[Any, str] = {}  # names of outputs that several members share
-        _check(model)
+        _check(model.estimator_ if isinstance(model, CalibratedAgeRegressor) else model)
         networks = [classifier.frozen_ for classifier in image_classifiers(model)]
         contents = [
             layers.content.cpu().numpy().tobytes()
@@ -111,19 +114,30 @@ class _Exporter:
 
     def proto(self, coverage: float) -> Any:
         """Return the ModelProto."""
-        graph, binner = self.graph, self.model.binner_
-        distribution = self._distribution(self.model)
-        graph.stage = "decode"
-        age = add_age(graph, binner, self.model.decode, distribution)
-        interval = add_interval(graph, binner, distribution, age, coverage)
+        graph, model, more = self.graph, self.model, {}
+        shape = ["n", model.binner_.n_bins_]
+        if isinstance(model, CalibratedAgeRegressor):
+            before = self._distribution(model.estimator_)
+            more[UNCALIBRATED] = before, shape
+            graph.stage, graph.dtype = "decode", np.float64
+            distribution = add_calibrated(graph, model, graph.cast(before, np.float64))
+            age = add_age(graph, model.binner_, model.decode, distribution)
+            interval = add_calibrated_interval(graph, model, distribution, age, coverage)
+        else:
+            distribution = self._distribution(model)
+            graph.stage = "decode"
+            age = add_age(graph, model.binner_, model.decode, distribution)
+            interval = add_interval(graph, model.binner_, distribution, age, coverage)
+        ends = distribution, graph.add("Squeeze", age, [1]), interval
         outputs = {
-            "distribution": (distribution, ["n", binner.n_bins_]),
-            "age": (graph.add("Squeeze", age, [1]), ["n"]),
-            "interval": (interval, ["n", 2]),
+            name: (graph.cast(end, np.float32), sides)
+            for name, end, sides in zip(OUTPUTS, ends, (shape, ["n"], ["n", 2]), strict=True)
         }
-        told = "Inputs: uint8 RGB images of faces. Outputs: the distribution over bins of age, the "
-        told += f"age in years, and an interval of coverage {coverage:g} in years."
-        return graph.model(outputs, doc_string=told)
+        told = (
+            "Input: uint8 RGB images of faces. Outputs: the distribution over bins of age, the age "
+            f"in years, and an interval of coverage {coverage:g} in years."
+        )
+        return graph.model(outputs | more, doc_string=told)
 
     def _distribution(self, model: Any) -> str:
         """Probabilities of the bins of a model, (n, n_bins)."""
@@ -199,9 +213,8 @@ def _check(model: Any) -> None:
     name = type(model).__name__
     if isinstance(model, CalibratedAgeRegressor):
         raise TypeError(
-            "Cannot export a CalibratedAgeRegressor. Export its estimator_, and calibrate what "
-            "skage.load returns: CalibratedAgeRegressor(FrozenEstimator(skage.load(path))).fit(X, "
-            "y)."
+            "Cannot export a CalibratedAgeRegressor inside another model. Export the model that it "
+            "calibrates, or calibrate the whole."
         )
     if isinstance(model, AgeEnsemble):
         for member in model.estimators_:

@@ -45,6 +45,7 @@ class Graph:
     def __init__(self, opset: int = OPSET):
         self.onnx = import_onnx()
         self.stage = ""  # what the names of nodes begin with
+        self.dtype: type = np.float32  # of constants
         self._opsets = {"": opset}
         self._ir_version = 0
         self._nodes: list[Any] = []
@@ -61,7 +62,7 @@ class Graph:
         kind : str
             Of the operator.
         *inputs : str or array-like
-            Names of other outputs, or constants: integers are int64, other numbers float32.
+            Names of other outputs, or constants: integers are int64, other numbers `dtype`.
         **attributes
             Of the node.
         """
@@ -74,6 +75,11 @@ class Graph:
         """Add an input of uint8 RGB images (n, side, side, 3)."""
         self.inputs[name] = side
         return name
+
+    def cast(self, x: str, dtype: type) -> str:
+        """Add a conversion to a type of numpy."""
+        kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.add("Cast", x, to=kind)
 
     def network(self, content: bytes, image: str, output: str) -> str:
         """Add the nodes of an ONNX file that its output needs, and return the output's name.
@@ -150,7 +156,7 @@ class Graph:
 
     def _constant(self, value: Any) -> str:
         array = np.asarray(value)
-        array = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float32)
+        array = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else self.dtype)
         array = array.reshape(np.shape(value))  # a number stays one
         facts = f"{array.dtype}{array.shape}".encode()
         name = f"constant_{hashlib.sha256(facts + array.tobytes()).hexdigest()[:16]}"

@@ -80,6 +80,8 @@ class Header:
         Of the skage that wrote it.
     quantisation : Quantisation or None
         None if it computes in float32.
+    calibration : dict or None
+        That of a calibrated model, as values that JSON can represent.
     """
 
     binner: AgeBinner
@@ -90,6 +92,7 @@ class Header:
     digests: np.ndarray
     version: str
     quantisation: Quantisation | None = None
+    calibration: dict[str, Any] | None = None
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata, with those that ONNX defines for models of images."""
@@ -106,6 +109,7 @@ class Header:
             "views": [asdict(view) for view in self.views],
             "preparation": self.preparation,
             "quantisation": None if self.quantisation is None else asdict(self.quantisation),
+            "calibration": self.calibration,
             "digest_length": self.digests.shape[1],
             "digests": base64.b64encode(self.digests.tobytes()).decode(),
         }
@@ -149,6 +153,7 @@ class Header:
             np.frombuffer(known, np.uint8).reshape(-1 if known else 0, length),
             facts["version"],
             None if found is None else Quantisation(**found),
+            facts["calibration"],
         )
 
 

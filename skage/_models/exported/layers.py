@@ -12,7 +12,6 @@ from ..._networks.layers import Layers
 from ..._networks.vgg import VGGLayers
 from .graph import Graph
 
-_FLOAT = 1  # ONNX's number of float32
 _SMALLEST_NORM = 1e-12  # of torch.nn.functional.normalize
 
 
@@ -49,7 +48,7 @@ def _add_vgg(graph: Graph, layers: VGGLayers, x: str, image_size: int) -> str:
 
 
 def _add_normalised(graph: Graph, layers: VGGLayers | OnnxEmbedding, x: str) -> str:
-    x = graph.add("Cast", x, to=_FLOAT)
+    x = graph.cast(x, np.float32)
     return graph.add("Div", graph.add("Sub", x, _numbers(layers.mean)), _numbers(layers.std))
 
 
@@ -106,7 +105,7 @@ def _add_embedding(graph: Graph, layers: OnnxEmbedding, x: str) -> str:
     if layers.open().inputs[0].shape[1] == 3:
         x = graph.add("Transpose", x, perm=[0, 3, 1, 2])
     x = graph.network(layers.content.cpu().numpy().tobytes(), x, layers.output)
-    return graph.add("Flatten", graph.add("Cast", x, to=_FLOAT), axis=1)
+    return graph.add("Flatten", graph.cast(x, np.float32), axis=1)
 
 
 def _add_embedding_head(graph: Graph, head: EmbeddingHead, x: str) -> str:

@@ -17,15 +17,19 @@ from ..._distribution import DECODINGS, DistributionRegressor
 from ..._files.paths import resolve_path
 from ..._images.reading import ImageError, check_images, image_tags, map_ahead
 from ..._sklearn import Interval, StrOptions
+from ...calibration import CalibratedAgeRegressor
+from .calibrated import from_json
 from .header import KEY, Header
-from .predict import OUTPUTS, OnnxModel, read_views
+from .predict import OUTPUTS, UNCALIBRATED, OnnxModel, read_views
 
 _CHUNK = 32  # images that are read ahead
 _MAX_BYTES = 2**31 - 1  # of a protocol buffer
+# What metadata of wrong or missing values may raise.
+_WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class OnnxAgeRegressor(DistributionRegressor, BaseEstimator):
-    """A model that `export` wrote, computed by onnxruntime.
+    """A model that `export` wrote, computed by onnxruntime; without its calibration.
 
     Parameters
     ----------
@@ -97,6 +101,7 @@ class OnnxAgeRegressor(DistributionRegressor, BaseEstimator):
         self._header, self.binner_, self.coverage_ = header, header.binner, header.coverage
         self.quantisation_, self.preparation_ = header.quantisation, header.preparation
         self.digests_ = header.digests
+        self._output = OUTPUTS[0] if header.calibration is None else UNCALIBRATED
         self.resized_ = max(view.resized for view in header.views)
         return self
 
@@ -154,7 +159,7 @@ class OnnxAgeRegressor(DistributionRegressor, BaseEstimator):
 
     def _run(self, images: list[dict[str, np.ndarray]]) -> np.ndarray:
         try:
-            return self._model.run(images)[0]
+            return self._model.run(images, [self._output])[0]
         except ValueError as error:
             raise ValueError(f"{os.fspath(self.path)!r} {error}") from error
 
@@ -174,7 +179,7 @@ class OnnxAgeRegressor(DistributionRegressor, BaseEstimator):
         return tags
 
 
-def load_exported(path: str | os.PathLike) -> OnnxAgeRegressor:
+def load_exported(path: str | os.PathLike) -> OnnxAgeRegressor | CalibratedAgeRegressor:
     """Load a model that `export` wrote.
 
     Raises
@@ -183,7 +188,13 @@ def load_exported(path: str | os.PathLike) -> OnnxAgeRegressor:
         If the file does not exist, `export` did not write it, or it is damaged.
     """
     model = OnnxAgeRegressor(path).fit()
-    return model.set_params(decode=model._header.decode)
+    header = model._header
+    if header.calibration is None:
+        return model.set_params(decode=header.decode)
+    try:
+        return from_json(header.calibration, model)
+    except _WRONG as error:
+        raise _refusal(path, error) from error
 
 
 def _read_model(path: str | os.PathLike) -> tuple[OnnxModel, Header]:
@@ -209,12 +220,17 @@ def _read_model(path: str | os.PathLike) -> tuple[OnnxModel, Header]:
     try:
         header = Header.read(metadata)
         _check_ends(session, header)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"This version of skage cannot load the model in {path!r}: {reason}. Export it again."
-        ) from error
+    except _WRONG as error:
+        raise _refusal(path, error) from error
     return model, header
+
+
+def _refusal(path: str | os.PathLike, error: Exception) -> ValueError:
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return ValueError(
+        f"This version of skage cannot load the model in {os.fspath(path)!r}: {reason}. Export it "
+        "again."
+    )
 
 
 def _check_ends(session: Any, header: Header) -> None:
@@ -225,5 +241,8 @@ def _check_ends(session: Any, header: Header) -> None:
         raise ValueError(f"its inputs {given} are not those that it states, {sides}")
     shapes = {o.name: (o.type, o.shape[1:]) for o in session.outputs}
     kind, n_bins = "tensor(float)", header.binner.n_bins_
-    if shapes != dict(zip(OUTPUTS, [(kind, [n_bins]), (kind, []), (kind, [2])], strict=True)):
+    expected = dict(zip(OUTPUTS, [(kind, [n_bins]), (kind, []), (kind, [2])], strict=True))
+    if header.calibration is not None:
+        expected[UNCALIBRATED] = kind, [n_bins]
+    if shapes != expected:
         raise ValueError(f"its outputs {shapes} are not those of a model of {n_bins} bins")

@@ -15,6 +15,8 @@ from ...augment import views as views_of
 from .header import View
 
 OUTPUTS = ("distribution", "age", "interval")
+#: The distribution of a calibrated model before its calibration, which skage.load applies.
+UNCALIBRATED = "uncalibrated"
 _BATCH = 8  # images; the feature maps of few fit into a processor's caches
 
 
@@ -56,13 +58,17 @@ class OnnxModel:
         """
         return OnnxSession.of(self._key, lambda: self.content, torch.device("cpu"))
 
-    def run(self, images: Sequence[dict[str, np.ndarray]]) -> tuple[np.ndarray, ...]:
-        """Return distributions (n, n_bins), ages (n,) and intervals (n, 2) of images.
+    def run(
+        self, images: Sequence[dict[str, np.ndarray]], outputs: Sequence[str] = OUTPUTS
+    ) -> tuple[np.ndarray, ...]:
+        """Return outputs for images: distributions (n, n_bins), ages (n,), intervals (n, 2).
 
         Parameters
         ----------
         images : sequence of n dict
             As `read_views` returns them.
+        outputs : sequence of str
+            Their names.
 
         Raises
         ------
@@ -74,7 +80,7 @@ class OnnxModel:
             batch = images[start : start + _BATCH]
             feed = {name: np.stack([image[name] for image in batch]) for name in batch[0]}
             try:
-                parts.append(session.run(list(OUTPUTS), feed))
+                parts.append(session.run(list(outputs), feed))
             except Exception as error:  # onnxruntime's own classes, which have no common base
                 reason = str(error).splitlines()[0].rstrip(".")
                 raise ValueError(f"fails on {len(batch)} images: {reason}.") from error
