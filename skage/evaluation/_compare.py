@@ -22,7 +22,7 @@ from ._tables import Resampled, known_figures, resample
 
 _PARAMETERS = {
     "coverage": [Interval(Real, 0, 1, closed="neither")],
-    "n_resamples": [Interval(Integral, 1, None, closed="left")],
+    "n_resamples": [Interval(Integral, 0, None, closed="left")],
     "confidence_level": [Interval(Real, 0, 1, closed="neither")],
     "random_state": ["random_state"],
 }
@@ -100,7 +100,7 @@ def compare(
     X, y, groups, by, bands, coverage : object
         As for `evaluate`.
     n_resamples : int, default=1000
-        Bootstrap samples.
+        Bootstrap samples; 0 computes no intervals.
     confidence_level : float, default=0.95
         Of the intervals of the differences.
     random_state : int, RandomState instance or None, default=0
@@ -146,6 +146,7 @@ def compare(
         cells,
         [cells.grouping(), *shown],
         person_codes(groups, len(y)),
+        both,
         n_resamples=n_resamples,
         confidence_level=confidence_level,
         rng=generator(random_state),
@@ -194,5 +195,5 @@ def _by(resampled: Resampled, i: int) -> pd.DataFrame:
         table[f"mae_{prefix}"] = mae.of(_of(point, prefix))
     table["difference"] = table["mae_b"] - table["mae_a"]
     drawn = mae.of(_of(samples, "b")) - mae.of(_of(samples, "a"))
-    table["low"], table["high"] = resampled.interval(drawn)
+    table["low"], table["high"] = resampled.group_intervals(drawn, i)
     return table

@@ -151,16 +151,18 @@ def evaluate(
     y = check_ages(y)
     check_consistent_length(y, X, groups)
     columns = group_columns(by, len(y))
+    bands = check_bands(bands)
+    challenge_age = _challenge_age(limit, challenge_age)
+    if about is not None and not isinstance(about, dict):
+        raise ValueError(f"about={about!r} is not a dict. Pass facts by name: {{'data': '...'}}.")
     found = as_predictions(predictions, X, len(y), coverage)
     persons = person_codes(groups, len(y))
-    if challenge_age is None and limit is not None:
-        challenge_age = limit + MARGIN
     constant = float(np.median(y))
     values = image_values(found, y, constant, coverage)
     if challenge_age is not None:
         values |= pass_values(found, y, challenge_age)
     rng = generator(random_state)
-    cells = Cells(y, columns, check_bands(bands))
+    cells = Cells(y, columns, bands)
     with tqdm(
         total=n_resamples, desc="bootstrap", unit="sample", disable=not verbose, leave=False
     ) as bar:
@@ -169,6 +171,7 @@ def evaluate(
             cells,
             _groupings(cells, columns),
             persons,
+            found.has_age,
             n_resamples=n_resamples,
             confidence_level=confidence_level,
             rng=rng,
@@ -177,15 +180,13 @@ def evaluate(
     overall = overall_table(resampled, columns, min_count)
     pit = _pit(found, y)
     if pit is not None:
-        overall.loc["calibration_error"] = _calibration_row(
-            pit, persons, n_resamples, resampled, rng
-        )
+        overall.loc["calibration_error"] = _calibration_row(pit, persons, resampled, rng)
     shown = [grouping.by for grouping in cells.shown()]
     seen = trained_on(predictions, X) if hasattr(predictions, "predict") else None
     overlap = find_overlap(X, groups, X_train, groups_train, seen)
     return Evaluation(
         name=found.name,
-        about=dict(about or {}),
+        about={str(name): str(fact) for name, fact in (about or {}).items()},
         images=_image_table(found, y, columns, groups, pit, values),
         overall=overall,
         by={" x ".join(names): group_table(resampled, resampled.index(*names)) for names in shown},
@@ -245,13 +246,32 @@ def check_bands(bands: Sequence[float]) -> list[float]:
     ------
     ValueError
     """
-    edges = np.asarray(bands, dtype=float)
-    if edges.ndim != 1 or len(edges) < 1 or not (np.diff(edges) > 0).all():
+    try:
+        edges = np.asarray(bands, dtype=float)
+    except (TypeError, ValueError):
+        edges = np.empty(0)
+    ascends = edges.ndim == 1 and np.isfinite(edges).all() and (np.diff(edges) > 0).all()
+    if not ascends or not len(edges):
         raise ValueError(
             f"bands={bands!r} are not valid. Pass the lower ends of bands of age in ascending "
             "order, such as (0, 13, 18, 25)."
         )
     return edges.tolist()
+
+
+def _challenge_age(limit: float | None, challenge_age: float | None) -> float | None:
+    if limit is None:
+        if challenge_age is not None:
+            raise ValueError(f"challenge_age={challenge_age:g} has no effect without a limit.")
+        return None
+    if challenge_age is None:
+        return limit + MARGIN
+    if challenge_age < limit:
+        raise ValueError(
+            f"challenge_age={challenge_age:g} is below limit={limit:g}. Pass an age from the limit "
+            "on, or None for 7 years above it."
+        )
+    return challenge_age
 
 
 def generator(random_state: Any) -> np.random.Generator:
@@ -274,11 +294,11 @@ def _pit(found: Predictions, y: np.ndarray) -> np.ndarray | None:
 def _calibration_row(
     pit: np.ndarray,
     persons: np.ndarray,
-    n_resamples: int,
     resampled: Resampled,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     known = ~np.isnan(pit)
+    n_resamples = len(resampled.samples[resampled.index()]["n"])
     levels = np.minimum((pit[known] * _N_LEVELS).astype(int), _N_LEVELS - 1)
     cells = np.concatenate([levels, np.arange(_N_LEVELS)])  # none is empty
     ones = np.concatenate([np.ones(known.sum()), np.zeros(_N_LEVELS)])[:, None]

@@ -11,10 +11,19 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
 
+from ._figures import FIGURES
+
 BAND = "age band"
 YEAR = "age"
 _MAX_CATEGORIES = 50
 _SEX = ("sex", "gender")
+_UNKNOWN = "unknown"
+# Columns of the tables that are made, beside those of `by`.
+_TAKEN = {
+    *(BAND, YEAR, "n_images", "n_failed", "true", "predicted", "error", "low", "high", "pit"),
+    *("calibration_error", "mae_a", "mae_b", "difference"),
+    *(figure.name + end for figure in FIGURES for end in ("", "_low", "_high")),
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def group_columns(by: Any, n_samples: int) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the lengths differ, or a column has too many values.
+        If the lengths differ, a column has too many values, or its name is taken.
     """
     if by is None:
         return pd.DataFrame(index=range(n_samples))
@@ -102,22 +111,35 @@ def group_columns(by: Any, n_samples: int) -> pd.DataFrame:
         )
     frame = pd.DataFrame(index=range(n_samples))
     for name, values in dict(by).items():
+        if str(name) in _TAKEN or " x " in str(name):
+            raise ValueError(
+                f"The column {name!r} of by has a name that the tables of the result use for "
+                "something else. Leave it out, or rename it."
+            )
         check_consistent_length(values, frame)
-        text = pd.Series(np.asarray(values, dtype=object), dtype=object)
-        text = text.where(text.notna(), "unknown").map(_plain).astype("category")
-        n_values = len(text.cat.categories)
+        shape = np.asarray(values, dtype=object).shape
+        if len(shape) != 1:
+            raise ValueError(
+                f"The column {name!r} of by has the shape {shape}. Pass one value for each image, "
+                "and each name once."
+            )
+        frame[str(name)] = _categories(values)
+        n_values = len(frame[str(name)].cat.categories)
         if n_values > _MAX_CATEGORIES:
             raise ValueError(
                 f"The column {name!r} has {n_values} values, more than {_MAX_CATEGORIES}. Cut it "
                 "into classes, for example with pandas.cut."
             )
-        if name in (BAND, YEAR):
-            raise ValueError(
-                f"The column {name!r} of by has the name of one that evaluate makes from y. Leave "
-                "it out, or rename it."
-            )
-        frame[str(name)] = text
     return frame
+
+
+def _categories(values: Any) -> pd.Series:
+    """Values as text, in the order of the values or of the classes of pandas.cut."""
+    ordered = pd.Series(values).astype("category").cat.categories
+    names = dict.fromkeys([*map(_plain, ordered), _UNKNOWN])
+    found = pd.Series(np.asarray(values, dtype=object), dtype=object)
+    text = found.where(found.notna() & (found != ""), _UNKNOWN).map(_plain)
+    return text.astype(pd.CategoricalDtype(list(names))).cat.remove_unused_categories()
 
 
 def sex_column(columns: pd.DataFrame) -> str | None:
@@ -128,14 +150,18 @@ def sex_column(columns: pd.DataFrame) -> str | None:
 def band_of(ages: np.ndarray, bands: Sequence[float]) -> pd.Categorical:
     """The band of each age, named as 20-29; the last has no upper end."""
     edges = np.asarray(bands, dtype=float)
-    names = [
-        f"{low:g}-{high - 1:g}" if high - low > 1 else f"{low:g}" for low, high in pairwise(edges)
-    ] + [f"{edges[-1]:g}+"]
+    names = [_band_name(low, high) for low, high in pairwise(edges)] + [f"{edges[-1]:g}+"]
     if ages.min() < edges[0]:
         names.insert(0, f"below {edges[0]:g}")
         edges = np.concatenate([[-np.inf], edges])
     codes = np.searchsorted(edges, ages, side="right") - 1
     return pd.Categorical.from_codes(codes, names, ordered=True)
+
+
+def _band_name(low: float, high: float) -> str:
+    if not (low.is_integer() and high.is_integer()):
+        return f"{low:g} to below {high:g}"
+    return f"{low:g}-{high - 1:g}" if high - low > 1 else f"{low:g}"
 
 
 def _plain(value: Any) -> str:

@@ -62,11 +62,6 @@ class LimitResult:
     det: pd.DataFrame | None
 
 
-def challenge_ages_of(limit: float) -> np.ndarray:
-    """The challenge ages that are tabulated, in years."""
-    return limit + np.arange(_N_CHALLENGES)
-
-
 def pass_values(
     predictions: Predictions, ages: np.ndarray, challenge_age: float
 ) -> dict[str, np.ndarray]:
@@ -97,7 +92,7 @@ def limit_result(
             f"limit={limit:g}: no image with a prediction is of an age below it, so that false "
             "passes cannot be counted. Add such images, or leave the limit out."
         )
-    challenges = challenge_ages_of(limit)
+    challenges = np.union1d(limit + np.arange(_N_CHALLENGES), [challenge_age])
     det = None
     rows = _nist_row(resampled, columns, limit, challenge_age)
     distribution, binner = predictions.distribution, predictions.binner
@@ -120,7 +115,7 @@ def limit_result(
         challenge_age,
         pass_rates(y, found, limit=limit, challenge_ages=challenges),
         _challenge_table(ages, predictions, limit, challenges),
-        _smallest(y, found, limit, challenges),
+        _smallest(y, found, limit),
         pd.DataFrame(rows),
         _age_range(y, found),
         det,
@@ -159,7 +154,7 @@ def _challenge_table(
     return pd.DataFrame(rows)
 
 
-def _smallest(y: np.ndarray, found: np.ndarray, limit: float, challenges: Any) -> pd.DataFrame:
+def _smallest(y: np.ndarray, found: np.ndarray, limit: float) -> pd.DataFrame:
     rows = []
     wide = limit + np.arange(31)
     for rate in _WANTED:
@@ -172,11 +167,12 @@ def _nist_row(
     resampled: Resampled, columns: pd.DataFrame, limit: float, challenge_age: float
 ) -> list[dict[str, Any]]:
     """NIST's rate of false positives in the year below the limit, over sexes and groups."""
-    sex = sex_column(columns)
+    if limit != int(limit):
+        return []
     by = cell_columns(columns)
     i = resampled.index(*by, YEAR)
     keys, point = resampled.groupings[i].keys, resampled.point[i]
-    chosen = ((keys[YEAR] == np.ceil(limit) - 1) & (point["n"] > 0)).to_numpy()
+    chosen = ((keys[YEAR] == limit - 1) & (point["n"] > 0)).to_numpy()
     for name in by:
         chosen = chosen & (keys[name] != "unknown").to_numpy()
     if not chosen.any():
@@ -186,7 +182,8 @@ def _nist_row(
         for s in (point, resampled.samples[i])
     )
     low, high = resampled.interval(drawn)
-    over = " and ".join(by) if sex is not None else "all images"
+    n_images = f"{int(point['n'][chosen].sum()):,} images"
+    of = f"the mean of the rates of {chosen.sum()} groups by {' and '.join(by)} ({n_images})"
     return [
         {
             "figure": "nist_fpr",
@@ -194,8 +191,7 @@ def _nist_row(
             "value": float(rate),
             "low": float(low),
             "high": float(high),
-            "definition": f"NIST's false positive rate: the mean of the rates of {chosen.sum()} "
-            f"groups by {over} ({int(point['n'][chosen].sum())} images).",
+            "definition": f"NIST's false positive rate: {of if by else f'the rate of {n_images}'}.",
         }
     ]
 

@@ -75,12 +75,16 @@ def find_overlap(
     Raises
     ------
     ValueError
-        If the persons of only one side are given, or lengths differ.
+        If the images or persons of only one side are given, or lengths differ.
     """
     if groups_train is not None and (groups is None or X_train is None):
         raise ValueError(
             "groups_train is given, but groups or X_train is not. Pass all three, so that persons "
             "can be compared."
+        )
+    if X_train is not None and X is None:
+        raise ValueError(
+            "X_train is given, but X is not. Pass the images that are compared with it."
         )
     if X_train is None:
         return None if seen is None else Overlap(seen, None, None)

@@ -63,7 +63,8 @@ def _details(e: Evaluation) -> dict[str, Any]:
     if e.limit is not None:
         tables |= {"challenge ages": e.limit.challenge_ages, "pass rates": e.limit.pass_rates}
         found = _limit_details(e)
-    errors = [table["mae"][table["n_images"] >= e.settings["min_count"]] for table in e.by.values()]
+    groups_mae = pd.concat([table[["mae", "n_images"]] for table in e.by.values()])
+    enough = groups_mae[groups_mae["n_images"] >= e.settings["min_count"]]
     return found | {
         "plots": {
             name: [{"svg": jinja2.utils.markupsafe.Markup(svg), "caption": c} for svg, c in made]
@@ -71,7 +72,7 @@ def _details(e: Evaluation) -> dict[str, Any]:
         },
         "groups": groups,
         "csv": {name: _data_uri(table) for name, table in tables.items()},
-        "widest": max(float(pd.concat(errors).max()), 1e-9),
+        "widest": float(np.fmax((enough if len(enough) else groups_mae)["mae"].max(), 1e-9)),
         "missing": [name for name in _FACTS if name not in {k.lower() for k in e.about}],
         "ages_line": _ages_line(e.images["true"]),
         "failed_line": _failed_line(e),
@@ -91,7 +92,7 @@ def _tiles(e: Evaluation) -> list[dict[str, Any]]:
     tiles = [
         _tile(
             f"{mae.value:.1f} years",
-            f"is the average error {_brackets(mae)}. Always answering "
+            f"is the average error{_brackets(mae)}. Always answering "
             f"{e.settings['constant']:g} would be {constant:.1f} years wrong.",
             mae.value >= constant,
         ),
@@ -134,12 +135,14 @@ def _tiles(e: Evaluation) -> list[dict[str, Any]]:
 
 
 def _bias_tile(bias: Any) -> dict[str, Any]:
+    if np.isnan(bias.low):
+        return _tile(f"{bias.value:+.1f} years", "is the mean of predicted minus true ages.")
     if bias.low <= 0 <= bias.high:
-        return _tile("no clear bias", f"on average {_brackets(bias)} years.")
+        return _tile("no clear bias", f"on average{_brackets(bias)} years.")
     direction = "older" if bias.value > 0 else "younger"
     return _tile(
         f"{abs(bias.value):.1f} years {direction}",
-        f"is how people are estimated on average, compared with their age {_brackets(bias)}.",
+        f"is how people are estimated on average, compared with their age{_brackets(bias)}.",
     )
 
 
@@ -157,7 +160,8 @@ def _tile(value: str, text: str, is_warning: bool = False) -> dict[str, Any]:
 
 
 def _brackets(row: Any) -> str:
-    return format_bounds(row.low, row.high, row.unit).replace("(", "[").replace(")", "]")
+    bounds = format_bounds(row.low, row.high, row.unit)
+    return f" [{bounds[1:-1]}]" if bounds else ""
 
 
 def _ages_line(ages: pd.Series) -> str:

@@ -140,7 +140,7 @@ class Evaluation:
             "about": self.about,
             "n_images": self.n_images,
             "n_failed": self.n_failed,
-            "settings": self.settings,
+            "settings": {name: _plain(value) for name, value in self.settings.items()},
             "overall": _records(self.overall.reset_index()),
             "by": {name: _records(table) for name, table in self.by.items()},
             "by_age": _records(self.by_age),
@@ -148,8 +148,8 @@ class Evaluation:
             "limit": None
             if limit is None
             else {
-                "limit": limit.limit,
-                "challenge_age": limit.challenge_age,
+                "limit": _plain(limit.limit),
+                "challenge_age": _plain(limit.challenge_age),
                 **{
                     name: None if table is None else _records(table)
                     for name, table in vars(limit).items()
@@ -219,5 +219,9 @@ def _plain(value: Any) -> Any:
 
 
 def _write(path: str | os.PathLike, text: str) -> None:
-    with replacing(resolve_path(path), "w", encoding="utf-8") as file:
+    file = resolve_path(path)
+    folder = os.path.dirname(file)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{file} cannot be written: the folder {folder} does not exist.")
+    with replacing(file, "w", encoding="utf-8") as file:
         file.write(text)

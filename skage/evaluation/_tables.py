@@ -25,12 +25,15 @@ class Resampled:
     groupings : list of Grouping
     point, samples : list of dict of str to ndarray
         Sums by name of each grouping, of shapes (n_groups,) and (n_resamples, n_groups).
+    n_persons : list of ndarray of shape (n_groups,), int
+        Persons with a prediction in each group.
     confidence_level : float
     """
 
     groupings: list[Grouping]
     point: list[Sums]
     samples: list[Sums]
+    n_persons: list[np.ndarray]
     confidence_level: float
 
     def index(self, *by: str) -> int:
@@ -42,20 +45,34 @@ class Resampled:
             return nothing, nothing
         return percentiles(samples, self.confidence_level)
 
+    def group_intervals(self, samples: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Intervals of the groups of a grouping; NaN for groups of one person.
+
+        One person says nothing about how much persons differ: the interval would have no width.
+        """
+        low, high = (np.where(self.n_persons[i] > 1, b, np.nan) for b in self.interval(samples))
+        return low, high
+
 
 def resample(
     values: dict[str, np.ndarray],
     cells: Cells,
     groupings: list[Grouping],
     persons: np.ndarray,
+    has_age: np.ndarray,
     *,
     n_resamples: int,
     confidence_level: float,
     rng: np.random.Generator,
     progress: Callable[[int], Any],
 ) -> Resampled:
-    """Sum the values in all groups, once and for bootstrap samples of the persons."""
+    """Sum the values in all groups, once and for bootstrap samples of the persons.
+
+    There are no samples if only one person has a prediction.
+    """
     names = list(values)
+    if len(np.unique(persons[has_age])) == 1:
+        n_resamples = 0
     sums = CellSums(np.column_stack(list(values.values())), cells.codes, persons)
 
     def in_groups(found: np.ndarray) -> list[np.ndarray]:
@@ -72,7 +89,16 @@ def resample(
         [{name: found[..., k] for k, name in enumerate(names)} for found in kind]
         for kind in (point, samples)
     ]
-    return Resampled(groupings, named[0], named[1], confidence_level)
+    n_persons = [
+        _n_persons(grouping.of_cell[cells.codes[has_age]], persons[has_age], len(grouping.keys))
+        for grouping in groupings
+    ]
+    return Resampled(groupings, named[0], named[1], n_persons, confidence_level)
+
+
+def _n_persons(groups: np.ndarray, persons: np.ndarray, n_groups: int) -> np.ndarray:
+    pairs = pd.DataFrame({"group": groups, "person": persons}).drop_duplicates()
+    return np.bincount(pairs["group"], minlength=n_groups)
 
 
 def known_figures(values: Iterable[str]) -> list[Figure]:
@@ -192,7 +218,7 @@ def group_table(resampled: Resampled, i: int) -> pd.DataFrame:
     table["n_failed"] = (point["all"] - point["n"]).astype(int)
     for figure in known_figures(point):
         table[figure.name] = figure.of(point)
-        low, high = resampled.interval(figure.of(samples))
+        low, high = resampled.group_intervals(figure.of(samples), i)
         table[f"{figure.name}_low"], table[f"{figure.name}_high"] = low, high
     return table
 
