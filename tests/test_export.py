@@ -22,6 +22,7 @@ from skage import (
     Preprocessing,
 )
 from skage._app.cli import main
+from skage._models.exported.checksum import seal
 from skage.augment import Jitter
 
 from .conftest import tiny_classifier, tiny_model, write_onnx
@@ -355,7 +356,7 @@ def change_header(file, target, **changes):
     facts = {p.key: p.value for p in model.metadata_props}
     facts["skage"] = json.dumps(json.loads(facts["skage"]) | changes)
     onnx.helper.set_model_props(model, facts)
-    onnx.save(model, target)
+    target.write_bytes(seal(model.SerializeToString(deterministic=True)))
     return target
 
 
@@ -387,16 +388,34 @@ def test_files_that_are_not_exported_models(network, file, tmp_path):
         skage.load(network)
     with pytest.raises(ValueError, match="There is no model file"):
         skage.load(tmp_path / "missing.onnx")
-    damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(file.read_bytes()[:1000])
+    text = tmp_path / "text.onnx"
+    text.write_text("no network")
     with pytest.raises(ValueError, match="is not an ONNX file, or is damaged"):
-        skage.load(damaged)
+        skage.load(text)
+
+
+def test_any_damage_is_refused(network, faces, tmp_path):
+    file = tmp_path / "age.onnx"
+    head_on(network).fit(faces.data, faces.target).export(file)
+    content, random = file.read_bytes(), np.random.default_rng(0)
+    bits = random.integers(0, 8 * len(content), 300)
+    first = np.arange(0, 128)  # the number of the format, and who wrote it
+    for bit in [*bits, *first]:
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"age\.onnx"):
+            skage.load(file)
+    for length in (0, 10, 1000, len(content) - 1):
+        file.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"age\.onnx"):
+            skage.load(file)
 
 
 def test_weights_outside_the_file_are_not_read(file, tmp_path):
-    model = onnx.load(file)
-    target = tmp_path / "outside.onnx"
+    model, target = onnx.load(file), tmp_path / "outside.onnx"
     onnx.save(model, target, save_as_external_data=True, location="weights.bin")
+    target.write_bytes(seal(target.read_bytes()))
     with pytest.raises(ValueError, match="keeps weights in another file"):
         skage.load(target)
 

@@ -21,6 +21,7 @@ from ...ensemble import AgeEnsemble
 from ...regressor import BinnedAgeRegressor
 from .calibrated import add_calibrated, add_calibrated_interval, as_json
 from .check import check_model
+from .checksum import seal
 from .decode import add_age, add_interval, add_probabilities
 from .graph import Graph, common_opset, import_onnx
 from .header import Header, View
@@ -66,7 +67,7 @@ def export(
         proto, header.quantisation = quantise(proto, header, int8_images, int8_ages)
         _describe(proto, header)
     with replacing(path) as file:
-        file.write(proto.SerializeToString(deterministic=True))
+        file.write(seal(proto.SerializeToString(deterministic=True)))
 
 
 def _describe(proto: Any, header: Header) -> None:
@@ -114,8 +115,9 @@ class _Exporter:
 
     def proto(self, coverage: float) -> Any:
         """Return the ModelProto."""
-        graph, model, more = self.graph, self.model, {}
-        shape = ["n", model.binner_.n_bins_]
+        graph, model = self.graph, self.model
+        shape: list[Any] = ["n", model.binner_.n_bins_]
+        more: dict[str, tuple[str, list[Any]]] = {}
         if isinstance(model, CalibratedAgeRegressor):
             before = self._distribution(model.estimator_)
             more[UNCALIBRATED] = before, shape
@@ -129,9 +131,10 @@ class _Exporter:
             age = add_age(graph, model.binner_, model.decode, distribution)
             interval = add_interval(graph, model.binner_, distribution, age, coverage)
         ends = distribution, graph.add("Squeeze", age, [1]), interval
+        shapes: tuple[list[Any], ...] = shape, ["n"], ["n", 2]
         outputs = {
             name: (graph.cast(end, np.float32), sides)
-            for name, end, sides in zip(OUTPUTS, ends, (shape, ["n"], ["n", 2]), strict=True)
+            for name, end, sides in zip(OUTPUTS, ends, shapes, strict=True)
         }
         told = (
             "Input: uint8 RGB images of faces. Outputs: the distribution over bins of age, the age "

@@ -12,12 +12,14 @@ import numpy as np
 
 from ..._distribution import DECODINGS
 from ...binning import AgeBinner, tails
+from .checksum import BLANK
 
 #: The key of the metadata.
 KEY = "skage"
 _FORMAT = "skage ONNX model, format 1"
 _MAX_SIDE = 4096  # pixels
 _PRODUCER = b"\x12\x05skage"  # the second field of a model
+_N_FIRST = 16  # bytes, within which it is
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Header:
             "preparation": self.preparation,
             "quantisation": None if self.quantisation is None else asdict(self.quantisation),
             "calibration": self.calibration,
+            "checksum": BLANK,
             "digest_length": self.digests.shape[1],
             "digests": base64.b64encode(self.digests.tobytes()).decode(),
         }
@@ -162,7 +165,12 @@ def is_exported(path: str | os.PathLike) -> bool:
     if not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
-        return _PRODUCER in file.read(16)
+        return begins_as_exported(file.read(_N_FIRST))
+
+
+def begins_as_exported(content: bytes) -> bool:
+    """Return whether the content of a file begins as that of those that `export` writes."""
+    return _PRODUCER in content[:_N_FIRST]
 
 
 def _binner(facts: dict[str, Any]) -> AgeBinner:

@@ -19,11 +19,16 @@ from ..._images.reading import ImageError, check_images, image_tags, map_ahead
 from ..._sklearn import Interval, StrOptions
 from ...calibration import CalibratedAgeRegressor
 from .calibrated import from_json
-from .header import KEY, Header
+from .checksum import is_intact
+from .header import KEY, Header, begins_as_exported
 from .predict import OUTPUTS, UNCALIBRATED, OnnxModel, read_views
 
 _CHUNK = 32  # images that are read ahead
 _MAX_BYTES = 2**31 - 1  # of a protocol buffer
+_DAMAGED = (
+    "is damaged or has been changed: its checksum does not match its content. Copy the file "
+    "again, or export it again."
+)
 # What metadata of wrong or missing values may raise.
 _WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -205,6 +210,9 @@ def _read_model(path: str | os.PathLike) -> tuple[OnnxModel, Header]:
         raise ValueError(f"{path!r} is larger than 2 GB, which no ONNX file can be.")
     with open(path, "rb") as file:
         content = file.read()
+    is_damaged = not is_intact(content)
+    if is_damaged and begins_as_exported(content):
+        raise ValueError(f"{path!r} {_DAMAGED}")
     model = OnnxModel(content)
     try:
         session = model.open()
@@ -217,6 +225,8 @@ def _read_model(path: str | os.PathLike) -> tuple[OnnxModel, Header]:
             "load_dex, and a network that predicts ages with load_age_network; fit on other "
             "networks with EmbeddingClassifier."
         )
+    if is_damaged:
+        raise ValueError(f"{path!r} {_DAMAGED}")
     try:
         header = Header.read(metadata)
         _check_ends(session, header)
