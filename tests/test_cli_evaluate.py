@@ -78,6 +78,11 @@ def test_what_predict_writes_is_evaluated_alike(table, model, tmp_path):
         (["-m", "{model}", "--by", "camera"], "--by camera: the data have no such column"),
         (["-m", "{model}", "--about", "licence"], "'licence' is not NAME=TEXT"),
         (["-m", "{model}", "-o", "{table}"], "is one of the inputs"),
+        (
+            ["-m", "{model}", "-o", "no/x.html"],
+            "no/x.html cannot be written: the folder no does not",
+        ),
+        (["-m", "{model}", "-o", "a.html", "--json", "a.html"], "--json and -o both name a.html"),
     ],
 )
 def test_what_is_wrong_is_one_line(table, model, tmp_path, options, message):

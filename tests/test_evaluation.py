@@ -11,8 +11,9 @@ import pytest
 from fairlearn.metrics import MetricFrame
 from PIL import Image
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import mean_absolute_error
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -194,8 +195,6 @@ def test_a_model_is_evaluated_with_its_distribution_and_intervals(tabular):
 
 
 def test_a_point_regressor_is_evaluated_without_distribution(tabular):
-    from sklearn.linear_model import Ridge
-
     _, X, y = tabular
     found = evaluate(Ridge().fit(X, y), X, y, n_resamples=10)
     assert "crps" not in found.overall.index
@@ -279,7 +278,9 @@ def test_a_limit_needs_someone_below_it():
         (pd.DataFrame({"years": [1, 2, 3]}), "no column 'age'; it has 'years'"),
         (pd.DataFrame({"age": [1, 2, 3], "low": [0, 1, 2]}), "column 'low' alone"),
         (pd.DataFrame({"age": [1, 2, 3], "low": [0, 5, 2], "high": [2, 4, 4]}), "Row 1 .* low <="),
-        (pd.DataFrame({"age": ["1", "x", "3"]}), "'x' in row 1, which is not a number"),
+        (pd.DataFrame({"age": ["1", "x", "3"]}, index=[7, 8, 9]), "'x' in row 1, which is not a"),
+        ("age.skage", "'age.skage' is a model file. Pass skage.load"),
+        ("ages.csv", "Pass the paths of the images as X"),
     ],
 )
 def test_bad_predictions_are_named(given, message):
@@ -300,11 +301,114 @@ def test_bad_predictions_are_named(given, message):
         ({"bands": (10, 0)}, "bands=.*ascending"),
         ({"coverage": 2}, "coverage"),
         ({"variability": 3}, "variability=3 needs a model"),
+        ({"groups": [[1], [2]]}, r"groups has the shape \(2, 1\)"),
+        ({"by": {"predicted": ["m", "f"]}}, "'predicted' of by has a name that the tables"),
+        ({"by": {"mae": ["m", "f"]}}, "'mae' of by has a name that the tables"),
+        ({"by": {"a x b": ["m", "f"]}}, "'a x b' of by has a name that the tables"),
+        ({"by": pd.DataFrame([["m", "f"]] * 2, columns=["s", "s"])}, r"'s' of by has the shape"),
+        ({"bands": "ages"}, "bands='ages' are not valid"),
+        ({"bands": (0, np.inf)}, "bands=.*ascending"),
+        ({"challenge_age": 25}, "challenge_age=25 has no effect without a limit"),
+        ({"challenge_age": 20, "limit": 25}, "challenge_age=20 is below limit=25"),
+        ({"about": "faces"}, "about='faces' is not a dict"),
+        ({"X_train": ["a.jpg"]}, "X_train is given, but X is not"),
     ],
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         evaluate([20.0, 30.0], **({"y": [21, 29]} | options))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [21, None, 33],
+        pd.Series([21, pd.NA, 33], index=[5, 3, 1], dtype=object),
+        pd.array([21, None, 33], dtype="Float64"),
+        np.array([[21.0], [np.nan], [33.0]]),
+        pd.DataFrame({"age": pd.array([21, None, 33], dtype="Float64")}, index=[5, 3, 1]),
+    ],
+)
+def test_missing_ages_of_any_kind_are_images_without_a_prediction(given):
+    found = evaluate(given, y=[20, 30, 35], n_resamples=0)
+    assert found.images["predicted"].tolist() == pytest.approx([21, np.nan, 33], nan_ok=True)
+
+
+def test_a_model_has_to_be_fitted_and_predict_ages(tabular):
+    _, X, y = tabular
+    adults = LogisticRegression().fit(X, np.where(y < 18, "fail", "pass"))
+    with pytest.raises(TypeError, match=r"LogisticRegression predicts, for example, .*not an age"):
+        evaluate(adults, X, y)
+    search = GridSearchCV(Ridge(), {"alpha": [1]}, refit=False, cv=2).fit(X, y)
+    with pytest.raises(ValueError, match=r"Search with refit=True"):
+        evaluate(search, X, y)
+
+
+def test_groups_are_in_the_order_of_numbers_and_classes(data):
+    y, predicted, *_ = data
+    by = {
+        "number": pd.Series(np.arange(len(y)) % 11, index=y),
+        "class": pd.cut(y, [0, 5, 20, 100]),
+        "text": np.where(y < 20, "", "a"),
+    }
+    found = evaluate(predicted, y=y, by=by, n_resamples=0).by
+    assert found["number"]["number"].tolist() == [str(i) for i in range(11)]
+    assert found["class"]["class"].tolist() == ["(0, 5]", "(5, 20]", "(20, 100]"]
+    assert found["text"]["text"].tolist() == ["a", "unknown"]
+
+
+def test_bands_that_are_not_whole_years_are_named_by_both_ends(data):
+    y, predicted, *_ = data
+    found = evaluate(predicted, y=y, bands=(0, 12.5, 18), n_resamples=0).by["age band"]
+    assert found["age band"].tolist() == ["0 to below 12.5", "12.5 to below 18", "18+"]
+
+
+def test_one_person_gives_no_interval(tabular):
+    model, X, y = tabular
+    found = evaluate(model, X, y, groups=["a"] * len(y), n_resamples=20)
+    assert found.overall["low"].isna().all()
+    assert found.by["age band"]["mae_low"].isna().all()
+    assert "clear bias" not in found.to_html()
+    groups = np.r_[["a"] * 150, ["b", "c"] * 75]
+    by = {"kind": np.repeat(["one", "two"], 150)}
+    table = evaluate(model, X, y, groups=groups, by=by, n_resamples=50).by["kind"]
+    assert table["mae_low"].isna().tolist() == [True, False]
+    compared = compare(model, y, X, y, groups=groups, by=by, n_resamples=50).by["kind"]
+    assert compared["low"].isna().tolist() == [True, False]
+
+
+def test_without_samples_nothing_is_called_clear(data):
+    y, predicted, *_ = data
+    page = evaluate(predicted, y=y, n_resamples=0).to_html()
+    assert "is the mean of predicted minus true ages" in page
+    assert "clear bias" not in page
+    assert compare(predicted, y, y=y, n_resamples=0).overall["low"].isna().all()
+
+
+def test_bars_of_small_groups_are_as_long_as_their_errors():
+    page = evaluate([21.0, 34.0], y=[20, 30]).to_html()
+    assert "width: 25.0%" in page
+    assert 'width: 100%"></span>' in page
+
+
+@pytest.mark.parametrize("challenge_age", [24.5, 35])
+def test_the_challenge_age_is_among_those_of_the_tables(data, challenge_age):
+    y, predicted, *_ = data
+    found = evaluate(predicted, y=y, limit=18, challenge_age=challenge_age, n_resamples=0)
+    table = found.limit.challenge_ages.set_index("challenge_age")
+    under = (y < 18) & ~np.isnan(predicted)
+    expected = (predicted[under] >= challenge_age).mean()
+    assert table.loc[challenge_age, "false_pass_rate"] == pytest.approx(expected)
+    assert f"at a challenge age of {challenge_age}:" in found.to_html()
+
+
+def test_numbers_of_numpy_are_written(data, tmp_path):
+    y, predicted, *_ = data
+    options = {"limit": np.int64(18), "min_count": np.int64(10), "about": {"n": np.int64(3)}}
+    found = json.loads(evaluate(predicted, y=y, n_resamples=0, **options).to_json())
+    assert (found["limit"]["limit"], found["about"]) == (18, {"n": "3"})
+    with pytest.raises(FileNotFoundError, match=r"cannot be written: the folder .* does not exist"):
+        evaluate(predicted, y=y, n_resamples=0).to_html(tmp_path / "no" / "report.html")
 
 
 def test_a_column_of_many_values_is_refused():
@@ -334,6 +438,27 @@ class TestCsv:
             found = read_predictions(csv, ["faces/a.jpg", "faces/b.jpg", "faces/d.jpg"])
         assert found["age"].tolist() == pytest.approx([np.nan, 31, np.nan], nan_ok=True)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "file;age\nd/a.jpg;31,5\n",
+            "file\tage\nd/a.jpg\t31.5\n",
+            '"age","file"\n"31.5","C:\\x\\d\\a.jpg"\n',
+            "\ufefffile,age,box\na.jpg,31.5\n",
+        ],
+    )
+    def test_what_spreadsheets_write_is_read(self, tmp_path, text):
+        found = read_predictions(self.write(tmp_path, text), ["/y/d/a.jpg"])
+        assert found["age"].tolist() == [31.5]
+
+    def test_accents_are_alike_however_they_are_written(self, tmp_path):
+        csv = self.write(tmp_path, "file,age\ncafe\u0301.jpg,31\n")
+        assert read_predictions(csv, ["caf\u00e9.jpg"])["age"].tolist() == [31]
+
+    def test_a_csv_may_list_other_images_of_the_same_name(self, tmp_path):
+        csv = self.write(tmp_path, "file,age\nann/1.jpg,20\nbob/1.jpg,30\ncy/1.jpg,40\n")
+        assert read_predictions(csv, ["/d/bob/1.jpg"])["age"].tolist() == [30]
+
     def test_folders_tell_files_of_one_name_apart(self, tmp_path):
         csv = self.write(tmp_path, "file,age\nann/1.jpg,20\nbob/1.jpg,30\n")
         found = read_predictions(csv, ["/d/bob/1.jpg", "/d/ann/1.jpg"])
@@ -351,6 +476,9 @@ class TestCsv:
             ("file,age\nz.jpg,4\n", "None of the 1 rows of the CSV belongs"),
             ("file,age\na.jpg,4\na.jpg,5\n", "Rows 0 and 1 of the CSV both belong to 'a.jpg'"),
             ("", "not a CSV"),
+            ("file,age\n", "has a header but no rows"),
+            ("file,age,age\na.jpg,4,5\n", "two columns named 'age'"),
+            ("age,file\n31,5,a.jpg\n", "quotes around text that contains the delimiter"),
         ],
     )
     def test_what_is_wrong_is_named(self, tmp_path, text, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def evaluate(
         check_output(output, inputs, "A report")
         if json_path is not None:
             check_output(json_path, inputs, "A JSON file", "--json")
+            if os.path.abspath(json_path) == os.path.abspath(output):
+                raise ValueError(f"--json and -o both name {output}. Name different files.")
         found, images = _predictions(model_path, predictions, faces, options)
         trained = options["train_data"] and read_faces(options["train_data"], **options)
         from ..evaluation import evaluate as evaluate_predictions

@@ -130,8 +130,10 @@ def evaluate(
 
     Notes
     -----
-    Intervals are percentile bootstrap intervals. Images without a prediction are left out of
-    errors and counted; rates are also given with such images counted as failures.
+    Intervals are percentile bootstrap intervals; figures of a single person have none. Images
+    without a prediction are left out of errors and counted; rates are also given with such
+    images counted as failures. A `CalibratedAgeRegressor` by "group" is measured with the
+    intervals that it predicts without groups.
 
     Examples
     --------
@@ -225,10 +227,15 @@ def person_codes(groups: Any, n_samples: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a group is missing.
+        If a group is missing, or they have another shape.
     """
     if groups is None:
         return np.arange(n_samples)
+    if np.ndim(groups) != 1:
+        raise ValueError(
+            f"groups has the shape {np.shape(groups)}. Pass the person of each image, such as a "
+            "name or number."
+        )
     series = pd.Series(np.asarray(groups))
     missing = series.isna().to_numpy()
     if missing.any():

@@ -179,7 +179,7 @@ def read_predictions(
     UserWarning
         If images are not listed. Rows that belong to no image are ignored.
     """
-    if X is None:
+    if X is None or not len(X):
         raise ValueError(
             "The rows of a CSV are assigned by path. Pass the paths of the images as X."
         )
@@ -264,13 +264,8 @@ def _match(named: list[str], images: list[str]) -> np.ndarray:
     """Return the row of each image, -1 if it is not listed."""
     parts = [_parts(name.replace("\\", "/")) for name in named]
     own = [_parts(name) for name in images]
-    for depth in range(1, max(map(len, own), default=1) + 1):
-        ends = [path[-depth:] for path in own]
-        if len(set(ends)) == len(ends):
-            break
-    else:
-        twice = Counter(images).most_common(1)[0][0]
-        raise ValueError(f"X lists {twice!r} twice, so a row of the CSV cannot be assigned to it.")
+    ends = _different_ends(own)
+    depth = max(map(len, ends))
     position = {end: i for i, end in enumerate(ends)}
     shorter = {end[-n:] for end in ends for n in range(1, depth)}
     rows, n_common = np.full(len(images), -1), np.zeros(len(images), dtype=int)
@@ -301,6 +296,16 @@ def _match(named: list[str], images: list[str]) -> np.ndarray:
             f"it names, for example, {named[0] if named else ''!r}, and X {images[0]!r}."
         )
     return rows
+
+
+def _different_ends(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The last parts of each path, as few as tell them all apart."""
+    for depth in range(1, max(map(len, paths)) + 1):
+        ends = [path[-depth:] for path in paths]
+        if len(set(ends)) == len(ends):
+            return ends
+    twice = os.path.join(*Counter(paths).most_common(1)[0][0])
+    raise ValueError(f"X lists {twice!r} twice, so a row of the CSV cannot be assigned to it.")
 
 
 def _parts(path: str) -> tuple[str, ...]:
