@@ -190,27 +190,36 @@ class DistributionRegressor(RegressorMixin):
         y, y_pred, sample_weight = predicted_only(y, self.predict(X), sample_weight)
         return r2_score(y, y_pred, sample_weight=sample_weight)
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, *, frozen: str = "whole", card: Any = None) -> None:
         """Save the fitted model to a file for `skage.load`.
 
-        The file is a safetensors file with a JSON header. Unlike a pickle, it cannot run
-        code, so it is safe to load files from sources you do not trust.
+        The file is a safetensors file with a JSON header and a SHA-256 of every other byte.
+        Unlike a pickle, it cannot run code, so it is safe to load files from sources you do
+        not trust.
 
         Parameters
         ----------
         path : path
             By convention, the name ends in .skage.
+        frozen : {"whole", "reference"}, default="whole"
+            "reference" leaves out the layers that were not trained, and stores their digest:
+            the file of a trained head is a few megabytes. `skage.load` needs the file with
+            these layers.
+        card : ModelCard or dict, default=None
+            What users of the model have to know; a dict has the fields of a ModelCard.
 
         Raises
         ------
         TypeError
             If the classifier is not one of skage, or its network is a torch module; use
             joblib.dump instead.
+        ValueError
+            If the model has no frozen layers to refer to, or the card is not valid.
         """
         check_is_fitted(self)
-        from ._models.skagefile import save  # torch is slow to import
+        from ._models.save import save  # torch is slow to import
 
-        save(self, path)
+        save(self, path, frozen=frozen, card=card)
 
     def export(
         self,

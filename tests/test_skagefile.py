@@ -8,13 +8,14 @@ from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from torchvision.models import vgg11
 
 import skage
-from skage import AgeBinner, BinnedAgeRegressor
+from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, EmbeddingClassifier
 from skage._files.container import read_container, write_container
 from skage.augment import Jitter
 
-from .conftest import tiny_model
+from .conftest import tiny_model, write_onnx
 
 
 @pytest.mark.parametrize(
@@ -294,3 +295,75 @@ def test_weights_that_are_not_finite_are_refused(fitted, tmp_path):
     write_container(path, header, tensors)
     with pytest.raises(ValueError, match=r"head\.classifier\.0\.bias are not finite"):
         skage.load(path)
+
+
+def test_a_file_of_a_newer_version_says_so(fitted, tmp_path, monkeypatch):
+    path = tmp_path / "age.skage"
+    monkeypatch.setattr("skage._files.container._FORMAT", "skage model, format 4")
+    monkeypatch.setattr("skage._files.container.__version__", "9.9")
+    fitted.save(path)
+    monkeypatch.undo()
+    message = r"by a newer version of skage \('9.9'\), in format 4; .* reads format 3. Upgrade"
+    with pytest.raises(ValueError, match=message):
+        skage.load(path)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A file of weights of a tiny VGG11."""
+    path = tmp_path_factory.mktemp("weights") / "vgg.safetensors"
+    torch.manual_seed(3)
+    save_file(vgg11(weights=None).features.state_dict(prefix="features."), path)
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"trainable": "block5"}, {"n_members": 2}])
+def test_frozen_layers_by_reference_are_found_again(faces, tmp_path, pretrained, options):
+    path, moved = tmp_path / "age.skage", tmp_path / "moved.safetensors"
+    moved.write_bytes(pretrained.read_bytes())
+    model = tiny_model(max_epochs=1, weights=str(moved), **options)
+    model.fit(faces.data, faces.target).save(path, frozen="reference")
+    model.save(tmp_path / "whole.skage")
+    ages = model.predict(faces.data)
+    difference = (tmp_path / "whole.skage").stat().st_size - path.stat().st_size
+    assert difference > 10e6
+    assert (skage.load(path).predict(faces.data) == ages).all()
+    moved.unlink()
+    with pytest.raises(ValueError, match=r"it needs the weights of vgg11 .*SHA-256.*weights=..."):
+        skage.load(path)
+    loaded = skage.load(path, weights=pretrained)
+    assert (loaded.predict(faces.data) == ages).all()
+    other = tmp_path / "other.safetensors"
+    save_file(vgg11(weights=None).features.state_dict(prefix="features."), other)
+    with pytest.raises(ValueError, match=r"frozen layers in .*other.* have SHA-256"):
+        skage.load(path, weights=other)
+    assert (skage.load(path, weights=[other, pretrained]).predict(faces.data) == ages).all()
+    with pytest.raises(ValueError, match=r"has no effect: .* holds its frozen layers"):
+        skage.load(tmp_path / "whole.skage", weights=pretrained)
+
+
+def test_an_onnx_network_by_reference_is_found_again(faces, tmp_path):
+    network, path = tmp_path / "net.onnx", tmp_path / "age.skage"
+    write_onnx(network)
+    classifier = EmbeddingClassifier(
+        network, output="features", hidden_layer_sizes=(8,), lr=1e-3, max_epochs=1, random_state=0
+    )
+    classifier.set_params(dropout=0.0, transform=None, validation_fraction=0.1, batch_size=16)
+    member = BinnedAgeRegressor(classifier, AgeBinner(4))
+    model = AgeEnsemble([("a", member), ("b", clone(member))]).fit(faces.data, faces.target)
+    model.save(path, frozen="reference")
+    ages = model.predict(faces.data)
+    assert (skage.load(path).predict(faces.data) == ages).all()
+    network.rename(tmp_path / "renamed.onnx")
+    with pytest.raises(ValueError, match=r"needs the .onnx file of the network"):
+        skage.load(path)
+    loaded = skage.load(path, weights=tmp_path / "renamed.onnx")
+    assert (loaded.predict(faces.data) == ages).all()
+
+
+def test_a_model_without_frozen_layers_is_not_saved_by_reference(faces, tmp_path):
+    model = tiny_model(max_epochs=1, trainable="all").fit(faces.data, faces.target)
+    with pytest.raises(ValueError, match="all its layers were trained"):
+        model.save(tmp_path / "age.skage", frozen="reference")
+    with pytest.raises(ValueError, match="frozen='half' is not valid"):
+        model.save(tmp_path / "age.skage", frozen="half")

@@ -12,6 +12,7 @@ from .cache import cache
 from .data import data_options, read_faces
 from .evaluate import evaluate
 from .export import export
+from .info import info
 from .model import Recipe, check_fit, crop_side, model_options, pretrained_file
 from .predict import predict
 from .serve import serve
@@ -116,6 +117,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
 main.add_command(tune)
 main.add_command(predict)
 main.add_command(evaluate)
+main.add_command(info)
 main.add_command(export)
 main.add_command(serve)
 main.add_command(cache)

@@ -7,16 +7,19 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .. import __version__
 from .paths import replacing, resolve_path
 
 _FORMAT = "skage model, format 3"
+_ANY_FORMAT = re.compile(r"skage model, format (\d{1,9})")
 _BLANK = "0" * 64  # stands for the checksum while it is computed
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 _BLOCK = 2**20
@@ -31,8 +34,8 @@ def write_container(
 ) -> None:
     """Write a safetensors file whose metadata contain the header and a checksum.
 
-    The checksum covers the rest of the file. An existing file is replaced atomically: after
-    an error it is unchanged.
+    The checksum, a SHA-256, covers every other byte of the file, and thus the header and each
+    tensor. An existing file is replaced atomically: after an error it is unchanged.
 
     Parameters
     ----------
@@ -57,7 +60,12 @@ def write_container(
         )
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"Cannot write {path!r}: it is not a regular file. Name another file.")
-    metadata = {"format": _FORMAT, "checksum": _BLANK, "model": json.dumps(header)}
+    metadata = {
+        "format": _FORMAT,
+        "version": __version__,
+        "checksum": _BLANK,
+        "model": json.dumps(header),
+    }
     try:
         with replacing(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # safetensors sets another mode
@@ -78,9 +86,33 @@ def read_container(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, t
     Raises
     ------
     ModelFileError
-        If the file is missing, cannot be read, is not a model file, or differs from what
-        was written, by as little as one bit.
+        If the file is missing, cannot be read, is not a model file, was written by a newer
+        version, or differs from what was written, by as little as one bit.
     """
+    with _opened(path) as (file, metadata):
+        return json.loads(metadata["model"]), {
+            name: file.get_tensor(name)
+            for name in file.keys()  # noqa: SIM118
+        }
+
+
+def read_header(path: str | os.PathLike) -> tuple[dict[str, Any], str, dict[str, list[int]]]:
+    """Read the header, the checksum and the shapes of the tensors, but not the tensors.
+
+    Raises
+    ------
+    ModelFileError
+        As `read_container` does: the checksum is checked here too.
+    """
+    with _opened(path) as (file, metadata):
+        names = file.keys()
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
+        return json.loads(metadata["model"]), metadata["checksum"], shapes
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A file whose checksum is right, and its metadata."""
     path = resolve_path(path)
     if os.path.isdir(path):
         raise ModelFileError(f"{path!r} is a folder, not a model file. Name a file in it.")
@@ -89,21 +121,33 @@ def read_container(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, t
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
+            _check_format(path, metadata)
             checksum, _ = _checksum(path)
             if metadata.get("checksum") != checksum.decode():
                 raise ValueError("its checksum does not match its content")
-            return json.loads(metadata["model"]), {
-                name: file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118
-            }
+            yield file, metadata
+    except ModelFileError:
+        raise
     except Exception as error:  # a damaged file can raise any error
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelFileError(
             f"{path!r} is not a skage model file, or is damaged: {reason}. Copy the file again, or "
             "write it again with model.save(path) or `python -m skage train`."
         ) from error
+
+
+def _check_format(path: str, metadata: Mapping[str, str]) -> None:
+    found = metadata.get("format")
+    if found == _FORMAT:
+        return
+    number = _ANY_FORMAT.fullmatch(str(found))
+    known = _ANY_FORMAT.fullmatch(_FORMAT)
+    if number and known and int(number[1]) > int(known[1]):
+        raise ModelFileError(
+            f"{path!r} was written by a newer version of skage ({metadata.get('version')!r}), in "
+            f"format {number[1]}; skage {__version__} reads format {known[1]}. Upgrade skage."
+        )
+    raise ValueError(f"its format is {found!r}, not {_FORMAT!r}")
 
 
 def _checksum(path: str) -> tuple[bytes, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from .._classifier import ImageClassifier
-from .._files.container import read_container, write_container
 from .._networks.embedding import Embedding, OnnxEmbedding
 from .._networks.layers import Layers
 from .._networks.vgg import VGG, VGGLayers
@@ -52,35 +50,26 @@ _CLASSIFIERS = {kind.__name__: kind for kind in (EmbeddingClassifier, VGG16Class
 _NOT_STORED = ("callbacks", "runtime", "verbose")
 
 
-def save(
-    model: BinnedAgeRegressor | AgeEnsemble | CalibratedAgeRegressor, path: str | os.PathLike
-) -> None:
-    """Write a fitted model as safetensors with a JSON header.
+def describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the header and tensors of a fitted model.
 
     Raises
     ------
     TypeError
         If a classifier is another than skage's, its network is a torch module, or a
         parameter is not a plain value.
-    OSError
-        If the file cannot be written; an existing file is not changed.
     """
-    write_container(path, *_describe_any(model))
-
-
-def _describe_any(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Header and tensors of a model."""
     if isinstance(model, AgeEnsemble):
         return _describe_ensemble(model)
     if not isinstance(model, CalibratedAgeRegressor):
-        return _describe(model)
+        return _describe_one(model)
     if isinstance(model.estimator_, CalibratedAgeRegressor):
         raise TypeError(
             "Cannot save a CalibratedAgeRegressor of a CalibratedAgeRegressor. Calibrate the model "
             "inside, or use joblib.dump instead."
         )
     header, tensors = calibrated.describe(model)
-    inner, found = _describe_any(model.estimator_)
+    inner, found = describe(model.estimator_)
     return header | {"model": inner}, tensors | {f"model.{k}": v for k, v in found.items()}
 
 
@@ -93,7 +82,7 @@ def _describe_ensemble(model: AgeEnsemble) -> tuple[dict[str, Any], dict[str, to
     known: dict[bytes, int] = {}  # the first member with these frozen layers, which keeps them
     for i, member in enumerate(model.estimators_):
         fitted = member.estimator if isinstance(member, FrozenEstimator) else member
-        header, found = _describe(fitted)
+        header, found = _describe_one(fitted)
         frozen = fitted.classifier_.frozen_
         keeper = i if frozen is None else known.setdefault(frozen.digest(), i)
         headers.append(header | {"frozen_in": keeper})
@@ -106,7 +95,7 @@ def _describe_ensemble(model: AgeEnsemble) -> tuple[dict[str, Any], dict[str, to
     return {"kind": "AgeEnsemble", **own, "members": headers}, tensors
 
 
-def _describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _describe_one(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Header and tensors of a model of one classifier."""
     if type(model) is not BinnedAgeRegressor:
         raise TypeError(
@@ -175,30 +164,16 @@ def _describe(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return header, tensors | {"digests": torch.from_numpy(classifier.digests_)}
 
 
-def load(
-    path: str | os.PathLike,
+def rebuild(
+    header: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> BinnedAgeRegressor | AgeEnsemble | CalibratedAgeRegressor:
-    """Load a model that the `save` of one of skage's regressors wrote.
-
-    Parameters
-    ----------
-    path : path
-        A .skage file. Loading it does not execute any code, so it need not be trusted. If it
-        holds an ONNX network, predictions run that network's operations, which may take
-        any time and memory.
-
-    Returns
-    -------
-    model : BinnedAgeRegressor, AgeEnsemble or CalibratedAgeRegressor
-        The fitted model. It predicts on this machine's default device. To fit a clone of
-        it, the file of pretrained weights or of the network must be where it was.
+    """Return the fitted model with this header and these tensors.
 
     Raises
     ------
     ValueError
-        If the file does not exist, is not a model file, or is corrupted.
+        If they do not make a model.
     """
-    header, tensors = read_container(path)
     try:
         if header["kind"] != "CalibratedAgeRegressor":
             return _rebuild_uncalibrated(header, tensors)
@@ -206,10 +181,7 @@ def load(
         own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
         return calibrated.rebuild(header, tensors, _rebuild_uncalibrated(header["model"], own))
     except _WRONG as error:
-        raise ValueError(
-            f"This version of skage cannot load the model in {os.fspath(path)!r}: "
-            f"{str(error).splitlines()[0].rstrip('.')}. Load it with the version that saved it."
-        ) from error
+        raise ValueError((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
 def _rebuild_uncalibrated(

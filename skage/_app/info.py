@@ -1,0 +1,53 @@
+"""The command ``python -m skage info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .shell import FILE, clear_errors
+
+
+@click.command()
+@click.argument("model_path", type=FILE, metavar="MODEL")
+@click.option("--markdown", is_flag=True, help="Write the card as model hubs read it.")
+def info(model_path: Path, markdown: bool) -> None:
+    """Show what a model file holds, and its card.
+
+    The file is checked, but the model is not loaded.
+
+    \b
+    Examples:
+      python -m skage info age.skage
+      python -m skage info age.skage --markdown > README.md
+    """
+    with clear_errors():
+        from .._models.card import read_card
+
+        card = read_card(model_path)
+        assert card.model is not None
+    if markdown:
+        click.echo(card.to_markdown(), nl=False)
+        return
+    texts = ("title", "description", "data", "split", "licence", "limits", "date")
+    errors = [(row["label"], _figure(row)) for row in card.errors["overall"]]
+    rows = [
+        *card.model.rows(),
+        *((name, getattr(card, name)) for name in texts if getattr(card, name)),
+        *errors,
+        *((f"MAE, {row['by']} {row['group']}", _figure(row)) for row in card.errors["groups"]),
+        ("saved with", ", ".join(f"{name} {number}" for name, number in card.versions.items())),
+    ]
+    width = max(len(name) for name, _ in rows) + 2
+    for name, value in rows:
+        click.echo(f"{name:<{width}}{value}")
+
+
+def _figure(row: dict[str, float | None]) -> str:
+    value = row.get("value", row.get("mae"))
+    if value is None:
+        return "not known"
+    low, high = row.get("low"), row.get("high")
+    bounds = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
+    return f"{value:.4g}{bounds}"
