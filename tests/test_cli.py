@@ -445,7 +445,10 @@ def test_faces_are_found_first(tmp_path):
     trained = run("train", tmp_path / "scenes.csv", "-o", model, *crop, *TINY)
     assert trained.exit_code == 0, trained.output
     assert "No face was found in" in trained.output
-    predicted = run("predict", tmp_path / "scenes.csv", "-m", model, "-o", ages, *crop)
+    command = "predict", tmp_path / "scenes.csv", "-m", model, "-o", ages
+    refused = run(*command, *crop)
+    assert "--crop has no effect with this model, which cuts out faces itself" in refused.output
+    predicted = run(*command, *crop[-2:])
     assert predicted.exit_code == 0, predicted.output
     n_found = sum(row["age"] != "" for row in read(ages))
     assert 0 < n_found < 16

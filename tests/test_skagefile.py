@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torchvision.models import vgg11
 
 import skage
-from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, EmbeddingClassifier
+from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, EmbeddingClassifier, Preprocessing
 from skage._files.container import read_container, write_container
 from skage.augment import Jitter
 
@@ -346,7 +346,13 @@ def test_an_onnx_network_by_reference_is_found_again(faces, tmp_path):
     network, path = tmp_path / "net.onnx", tmp_path / "age.skage"
     write_onnx(network)
     classifier = EmbeddingClassifier(
-        network, output="features", hidden_layer_sizes=(8,), lr=1e-3, max_epochs=1, random_state=0
+        network,
+        preprocessing=Preprocessing(std=255),
+        output="features",
+        hidden_layer_sizes=(8,),
+        lr=1e-3,
+        max_epochs=1,
+        random_state=0,
     )
     classifier.set_params(dropout=0.0, transform=None, validation_fraction=0.1, batch_size=16)
     member = BinnedAgeRegressor(classifier, AgeBinner(4))

@@ -106,12 +106,17 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
         faces = read_faces(data, **options)
         check_output(output, [data, *faces.data, pretrained_file(model)])
         check_fit(model, faces.target)
-        images = cropped(faces.data, crop_side(model), **options)
+        side = crop_side(model)
+        images = cropped(faces.data, side, **options)
         model.fit(images, faces.target)
-        save_model(model, output)
-    n_read = len(faces.data) - model.classifier_.n_skipped_
-    click.echo(f"Trained on {count(n_read, 'image')}. Model: {click.format_filename(output)}")
-    _echo_validation(model.classifier_, faces.target)
+        n_images = count(len(faces.data) - model.classifier_.n_skipped_, "image")
+        errors = _validation(model.classifier_, faces.target)
+        card = {"data": f"{data.name}, {n_images}", "errors": errors}
+        save_model(model, output, side, card, **options)
+    click.echo(f"Trained on {n_images}. Model: {click.format_filename(output)}")
+    width = max(map(len, errors), default=0)
+    for name, error in errors.items():
+        click.echo(f"  {name.removesuffix(', years'):<{width - 7}}  {error:6.2f} years")
 
 
 main.add_command(tune)
@@ -123,20 +128,20 @@ main.add_command(serve)
 main.add_command(cache)
 
 
-def _echo_validation(classifier: Any, ages: Any) -> None:
+def _validation(classifier: Any, ages: Any) -> dict[str, float]:
     """The error on the images held out, if there are any, beside one that needs no model."""
     import numpy as np
 
     last = [row for row in classifier.history_ if row["epoch"] == classifier.max_epochs]
     found = [row["valid_mae"] for row in last if "valid_mae" in row]
     if not found:
-        return
+        return {}
     constants = [
         np.abs(ages[rows] - np.median(np.delete(ages, rows))).mean()
         for rows in classifier.held_out_
     ]
     n_images = count(len(classifier.held_out_[0]), "image")
-    click.echo(
-        f"  MAE on {n_images} held out of training      {np.mean(found):6.2f} years\n"
-        f"  MAE there of always saying the median age  {np.mean(constants):6.2f} years"
-    )
+    return {
+        f"MAE on {n_images} held out of training, years": float(np.mean(found)),
+        "MAE there of always saying the median age, years": float(np.mean(constants)),
+    }

@@ -78,9 +78,9 @@ def export(
         output = model_path.with_suffix(".onnx") if output is None else output
         check_output(output, [model_path], "An ONNX file")
         from .._models.load import load
-        from .._unwrap import image_classifiers
+        from .._unwrap import image_classifiers, unwrap
 
-        model = load(model_path)
+        model = unwrap(load(model_path))[0]
         images, ages = None, None
         if calibrate is not None:
             paths, ages = _read(calibrate, options)

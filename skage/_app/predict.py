@@ -86,8 +86,9 @@ def predict(
 
     DATA are images, folders of images, CSVs with a column of paths, or "-" for
     paths on standard input, one a line. The columns are path, age, std, low,
-    high, in years, empty (null) for an image that cannot be read. Crop as the
-    model's training images were cropped.
+    high, in years, empty (null) for an image that cannot be read. A model that
+    was trained with --crop cuts out faces itself; for others, crop as the
+    training images were cropped.
 
     Ages are written as they come, to a file named .partial beside the output,
     whose place it takes at the end. If the work is stopped or killed, it stays,
@@ -112,8 +113,8 @@ def predict(
         kind = row_format or ("jsonl" if output.suffix.lower() in _JSON else "csv")
         if not is_shell(output):
             check_output(output, [*data, model_path, *paths])
-        model, size = load_model(model_path, feature_cache)
-        images = cropped(paths, size, feature_cache=feature_cache, **face_options)
+        model, size, cropper = load_with_cropper(model_path, feature_cache)
+        images = cropped(paths, size, cropper, feature_cache=feature_cache, **face_options)
         try:
             errors = _predict(model, paths, images, output, kind, coverage, progress)
         except OSError as error:
@@ -131,10 +132,17 @@ def predict(
 
 def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int]:
     """A model that predicts NaN for unreadable images, and the side of the crops it takes."""
+    return load_with_cropper(path, feature_cache)[:2]
+
+
+def load_with_cropper(path: Path, feature_cache: str | None) -> tuple[Any, int, Any]:
+    """What `load_model` returns, and the FaceCropper in the file or None."""
+    from sklearn.pipeline import Pipeline
+
     from .._models.dex import load_dex
     from .._models.exported.header import is_exported
     from .._models.load import load
-    from .._unwrap import image_classifiers
+    from .._unwrap import image_classifiers, unwrap
 
     is_original = path.suffix.lower() in (".caffemodel", ".onnx") and not is_exported(path)
     model: Any = load_dex(path) if is_original else load(path)
@@ -145,7 +153,8 @@ def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int]:
         classifier.set_params(on_error="skip")
         if not is_exported(path):
             classifier.set_params(runtime__feature_cache=feature_cache, verbose=0)
-    return model, max(classifier.resized_ for classifier in classifiers)
+    cropper = model[0] if isinstance(model, Pipeline) and len(model) > 1 else None
+    return unwrap(model)[0], max(classifier.resized_ for classifier in classifiers), cropper
 
 
 def _predict(

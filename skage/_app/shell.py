@@ -118,6 +118,41 @@ def crop_settings(
 def cropped(
     paths: list[str],
     size: int,
+    cropper: Any = None,
+    *,
+    detector: str,
+    model_file: str | None,
+    feature_cache: str | None,
+    **options: Any,
+) -> Any:
+    """The paths, or the faces that the model's own cropper or the options cut out of them.
+
+    Raises
+    ------
+    ValueError
+        If there are options that have no effect with this detector or this model.
+    """
+    if cropper is not None:
+        refuse_idle(
+            "with this model, which cuts out faces itself", "detector", "margin", "on_no_face"
+        )
+        if cropper.detector != "yunet":
+            refuse_idle("with this model, which does not use YuNet", "model_file")
+        cropper.set_params(model_file=model_file, feature_cache=feature_cache)
+        return cropper.transform(paths)
+    if detector != "yunet":
+        refuse_idle("without --crop yunet", "model_file")
+    if detector == "no":
+        refuse_idle("without --crop haar or --crop yunet", "margin", "on_no_face")
+        return paths
+    found = make_cropper(
+        size, detector=detector, model_file=model_file, feature_cache=feature_cache, **options
+    )
+    return found.transform(paths)
+
+
+def make_cropper(
+    size: int,
     *,
     detector: str,
     margin: float,
@@ -126,18 +161,7 @@ def cropped(
     feature_cache: str | None,
     **others: Any,
 ) -> Any:
-    """The paths, or the faces cut out of them.
-
-    Raises
-    ------
-    ValueError
-        If there are options that have no effect with this detector.
-    """
-    if detector != "yunet":
-        refuse_idle("without --crop yunet", "model_file")
-    if detector == "no":
-        refuse_idle("without --crop haar or --crop yunet", "margin", "on_no_face")
-        return paths
+    """The FaceCropper of the options."""
     from ..faces import FaceCropper
 
     return FaceCropper(
@@ -147,7 +171,7 @@ def cropped(
         on_no_face=on_no_face,
         model_file=model_file,
         feature_cache=feature_cache,
-    ).transform(paths)
+    )
 
 
 @contextmanager
@@ -237,11 +261,20 @@ def check_output(
         raise ValueError(f"{output} cannot be written: you may not write in {folder}.")
 
 
-def save_model(model: Any, output: Path) -> None:
-    """Write the model, elsewhere if need be: its training may have taken days."""
+def save_model(model: Any, output: Path, size: int, card: Any = None, **options: Any) -> None:
+    """Write the model, and how its faces were cut out, elsewhere if need be.
+
+    Its training may have taken days.
+    """
+    from sklearn.pipeline import Pipeline
+
+    from .._models.save import save
+
+    if options["detector"] != "no":
+        model = Pipeline([("cropper", make_cropper(size, **options)), ("model", model)])
     try:
-        model.save(output)
+        save(model, output, card=card)
     except OSError as error:
         rescued = Path(tempfile.mkdtemp(prefix="skage-"), output.name)
-        model.save(rescued)
+        save(model, rescued, card=card)
         raise OSError(f"{error} The model is in {rescued} instead.") from error

@@ -126,7 +126,7 @@ def tune(
         _show(found, search.median_mae())
         best = found.index[0]
         model = recipe.model(**candidates[best]).fit(images[best], faces.target)
-        save_model(model, output)
+        save_model(model, output, sides[best], **options)
     n_read = len(faces.data) - model.classifier_.n_skipped_
     click.echo(
         f"The best one, fitted to {count(n_read, 'image')}: "
