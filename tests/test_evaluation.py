@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from fairlearn.metrics import MetricFrame
 from PIL import Image
+from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import mean_absolute_error
@@ -375,6 +376,33 @@ def test_one_person_gives_no_interval(tabular):
     assert table["mae_low"].isna().tolist() == [True, False]
     compared = compare(model, y, X, y, groups=groups, by=by, n_resamples=50).by["kind"]
     assert compared["low"].isna().tolist() == [True, False]
+
+
+def test_the_interval_of_the_calibration_error_contains_it():
+    rng = np.random.default_rng(0)
+    y = rng.uniform(20, 60, 400)
+    model = BinnedAgeRegressor(DummyClassifier(), AgeBinner(8)).fit(y[:, None], y)
+    row = evaluate(model, y[:, None], y, n_resamples=100).overall.loc["calibration_error"]
+    assert 0 <= row["low"] < 0.01  # the distributions are right
+    assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_gaps_between_single_persons_have_no_interval(data):
+    y = np.repeat(30.0, 80)
+    predicted = y + np.repeat([1, 2], 40)
+    by = {"kind": np.repeat(["a", "b"], 40)}
+    found = evaluate(predicted, y=y, by=by, groups=by["kind"], n_resamples=50)
+    row = found.gaps.set_index("by").loc["kind"]
+    assert row["gap"] == 1
+    assert np.isnan(row["gap_low"])
+    found.to_html()
+
+
+def test_the_summary_tells_who_passes(evaluation):
+    row = evaluation.limit.challenge_ages.set_index("challenge_age").loc[25]
+    passed = round(row["false_pass_rate"] * row["false_pass_n"])
+    line = f"aged below 18 and estimated at 25 or above: {100 * row['false_pass_rate']:.1f} %"
+    assert f"{line} ({passed} of {row['false_pass_n']:.0f})" in repr(evaluation)
 
 
 def test_without_samples_nothing_is_called_clear(data):

@@ -130,7 +130,9 @@ def evaluate(
 
     Notes
     -----
-    Intervals are percentile bootstrap intervals; figures of a single person have none. Images
+    Intervals are percentile bootstrap intervals; figures of a single person have none. The
+    bounds of the calibration error are corrected for bias: chance alone makes it larger in a
+    sample than it is, so that the percentiles would often not contain the estimate. Images
     without a prediction are left out of errors and counted; rates are also given with such
     images counted as failures. A `CalibratedAgeRegressor` by "group" is measured with the
     intervals that it predicts without groups.
@@ -313,13 +315,19 @@ def _calibration_row(
     sums = CellSums(ones, cells, who)
     batches = [_calibration_errors(batch) for batch in sums.samples(n_resamples, rng)]
     drawn = np.concatenate(batches) if batches else np.empty(0)
+    value = float(_calibration_errors(sums.once()[None])[0])
     low, high = resampled.interval(drawn)
+    if len(drawn):
+        # The estimate is too large by chance, and a sample's by chance again. Percentiles alone
+        # would often be above the estimate.
+        excess = drawn.mean() - value
+        low, high = np.clip(low - 2 * excess, 0, value), np.maximum(high - excess, value)
     return {
         "label": "Calibration error",
         "unit": "share",
         "definition": "Mean difference between a level of probability and the share of true ages "
         "below the predicted quantile of that level (Kuleshov et al., ICML 2018).",
-        "value": float(_calibration_errors(sums.once()[None])[0]),
+        "value": value,
         "low": float(low),
         "high": float(high),
     }

@@ -61,6 +61,20 @@ class LimitResult:
     age_range: pd.DataFrame | None
     det: pd.DataFrame | None
 
+    @property
+    def chosen(self) -> pd.Series:
+        """The row of `challenge_ages` of the challenge age."""
+        found = self.challenge_ages
+        return found[found["challenge_age"] == self.challenge_age].iloc[0]
+
+    def __str__(self) -> str:
+        row = self.chosen
+        return (
+            f"aged below {self.limit:g} and estimated at {self.challenge_age:g} or above: "
+            f"{100 * row['false_pass_rate']:.1f} % "
+            f"({round(row['false_pass_rate'] * row['false_pass_n'])} of {row['false_pass_n']:.0f})"
+        )
+
 
 def pass_values(
     predictions: Predictions, ages: np.ndarray, challenge_age: float

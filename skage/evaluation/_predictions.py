@@ -246,8 +246,8 @@ def _column(
     if given is not None:
         if given not in table:
             raise ValueError(
-                f"{file!r} has no column {given!r}; it has {_listed(table.columns)}. Pass "
-                f"{what}= with one of them."
+                f"{file!r} has no column {given!r}; it has {_listed(table.columns)}. Name "
+                f"one of them with {what}=, or --predicted-{what} on the command line."
             )
         return given
     found = [column for column in table if str(column).strip().lower() in usual]

@@ -112,8 +112,7 @@ def _tiles(e: Evaluation) -> list[dict[str, Any]]:
             )
         )
     if e.limit is not None:
-        table = e.limit.challenge_ages
-        row = table.iloc[int(np.abs(table["challenge_age"] - e.limit.challenge_age).argmin())]
+        row = e.limit.chosen
         tiles.append(
             _tile(
                 format_value(row.false_pass_rate, "share"),

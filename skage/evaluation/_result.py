@@ -91,6 +91,8 @@ class Evaluation:
             value = format_value(row.value, row.unit)
             bounds = format_bounds(row.low, row.high, row.unit)
             lines.append(f"  {row.label:<52.52} {value:>8} {bounds}".rstrip())
+        if self.limit is not None:
+            lines.append(f"  {self.limit}")
         for row in self.gaps.itertuples():
             lines.append(
                 f"  worst by {row.by}: {row.worst} ({row.worst_mae:.2f} years), best {row.best} "
@@ -219,9 +221,9 @@ def _plain(value: Any) -> Any:
 
 
 def _write(path: str | os.PathLike, text: str) -> None:
-    file = resolve_path(path)
-    folder = os.path.dirname(file)
+    target = resolve_path(path)
+    folder = os.path.dirname(target)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{file} cannot be written: the folder {folder} does not exist.")
-    with replacing(file, "w", encoding="utf-8") as file:
+        raise FileNotFoundError(f"{target} cannot be written: the folder {folder} does not exist.")
+    with replacing(target, "w", encoding="utf-8") as file:
         file.write(text)

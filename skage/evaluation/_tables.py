@@ -227,7 +227,7 @@ def gap_table(resampled: Resampled, min_count: int) -> pd.DataFrame:
     """The MAE of the worst and the best group of each grouping, and how far apart they are.
 
     Groups of fewer than `min_count` images are left out. The interval of the gap is that
-    of the difference between these two groups.
+    of the difference between these two groups; it is NaN if one is of a single person.
 
     Returns
     -------
@@ -236,15 +236,15 @@ def gap_table(resampled: Resampled, min_count: int) -> pd.DataFrame:
         best_mae, gap, gap_low, gap_high, ratio, ratio_low, ratio_high.
     """
     rows = []
-    for grouping, point, samples in zip(
-        resampled.groupings, resampled.point, resampled.samples, strict=True
+    for grouping, point, samples, n_persons in zip(
+        resampled.groupings, resampled.point, resampled.samples, resampled.n_persons, strict=True
     ):
         enough = np.flatnonzero(point["n"] >= min_count)
         if not grouping.by or YEAR in grouping.by or len(enough) < 2:
             continue
         mae = ratio(point["absolute"], point["n"])
         worst, best = enough[mae[enough].argmax()], enough[mae[enough].argmin()]
-        drawn = ratio(samples["absolute"], samples["n"])
+        drawn = ratio(samples["absolute"], np.where(n_persons > 1, samples["n"], 0))
         gap = resampled.interval(drawn[:, worst] - drawn[:, best])
         proportion = resampled.interval(ratio(drawn[:, worst], drawn[:, best]))
         names = [", ".join(map(str, grouping.keys.iloc[group])) for group in (worst, best)]
