@@ -13,9 +13,10 @@ from sklearn.utils import check_consistent_length
 
 from .._checks import check_ages
 from .._sklearn import Interval, validate_params
-from ._evaluate import BANDS, check_bands, generator, person_codes
+from ._evaluate import BANDS
 from ._figures import Sums, image_values
 from ._groups import Cells, group_columns
+from ._options import check_bands, generator, person_codes
 from ._predictions import Predictions, as_predictions
 from ._result import format_bounds, format_value
 from ._tables import Resampled, known_figures, resample

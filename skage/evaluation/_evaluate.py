@@ -17,7 +17,8 @@ from .._sklearn import Interval, validate_params
 from ..metrics import pit_values
 from ._figures import image_values
 from ._groups import YEAR, Cells, group_columns, sex_column
-from ._limit import MARGIN, cell_columns, limit_result, pass_values
+from ._limit import cell_columns, limit_result, pass_values
+from ._options import check_bands, check_challenge_age, generator, person_codes
 from ._overlap import find_overlap, trained_on
 from ._predictions import Predictions, as_predictions
 from ._resampling import CellSums
@@ -156,7 +157,7 @@ def evaluate(
     check_consistent_length(y, X, groups)
     columns = group_columns(by, len(y))
     bands = check_bands(bands)
-    challenge_age = _challenge_age(limit, challenge_age)
+    challenge_age = check_challenge_age(limit, challenge_age)
     if about is not None and not isinstance(about, dict):
         raise ValueError(f"about={about!r} is not a dict. Pass facts by name: {{'data': '...'}}.")
     found = as_predictions(predictions, X, len(y), coverage)
@@ -221,73 +222,6 @@ def _groupings(cells: Cells, columns: pd.DataFrame) -> list[Any]:
     wanted += [(sex, YEAR)] if sex is not None else []
     wanted += [(*cell_columns(columns), YEAR)]
     return [cells.grouping(*by) for by in dict.fromkeys(wanted)]
-
-
-def person_codes(groups: Any, n_samples: int) -> np.ndarray:
-    """Number the persons from 0; without groups, each image is another person.
-
-    Raises
-    ------
-    ValueError
-        If a group is missing, or they have another shape.
-    """
-    if groups is None:
-        return np.arange(n_samples)
-    if np.ndim(groups) != 1:
-        raise ValueError(
-            f"groups has the shape {np.shape(groups)}. Pass the person of each image, such as a "
-            "name or number."
-        )
-    series = pd.Series(np.asarray(groups))
-    missing = series.isna().to_numpy()
-    if missing.any():
-        raise ValueError(
-            f"groups[{int(np.argmax(missing))}] is missing. Give each image of an unknown person a "
-            "group of its own, as faces.groups of a loader does."
-        )
-    return pd.factorize(series)[0]
-
-
-def check_bands(bands: Sequence[float]) -> list[float]:
-    """Return the lower ends of bands as numbers, in ascending order.
-
-    Raises
-    ------
-    ValueError
-    """
-    try:
-        edges = np.asarray(bands, dtype=float)
-    except (TypeError, ValueError):
-        edges = np.empty(0)
-    ascends = edges.ndim == 1 and np.isfinite(edges).all() and (np.diff(edges) > 0).all()
-    if not ascends or not len(edges):
-        raise ValueError(
-            f"bands={bands!r} are not valid. Pass the lower ends of bands of age in ascending "
-            "order, such as (0, 13, 18, 25)."
-        )
-    return edges.tolist()
-
-
-def _challenge_age(limit: float | None, challenge_age: float | None) -> float | None:
-    if limit is None:
-        if challenge_age is not None:
-            raise ValueError(f"challenge_age={challenge_age:g} has no effect without a limit.")
-        return None
-    if challenge_age is None:
-        return limit + MARGIN
-    if challenge_age < limit:
-        raise ValueError(
-            f"challenge_age={challenge_age:g} is below limit={limit:g}. Pass an age from the limit "
-            "on, or None for 7 years above it."
-        )
-    return challenge_age
-
-
-def generator(random_state: Any) -> np.random.Generator:
-    """A generator seeded by scikit-learn's kind of random_state."""
-    if isinstance(random_state, np.random.RandomState):
-        random_state = random_state.randint(2**31)
-    return np.random.default_rng(random_state)
 
 
 def _pit(found: Predictions, y: np.ndarray) -> np.ndarray | None:

@@ -22,7 +22,6 @@ from ._groups import YEAR, sex_column
 from ._predictions import Predictions
 from ._tables import Resampled, mean_of_known
 
-MARGIN = 7  # years from the limit to the usual challenge age, as in Challenge 25
 _N_CHALLENGES = 13
 _WANTED = (0.05, 0.01, 0.001)  # rates of false passes
 
