@@ -13,7 +13,11 @@ from skage._models.save import save
 
 from .conftest import tiny_model
 
-TEXTS = {"title": "Ages: a | model", "data": "faces.csv\n---\nevil: yes", "licence": "cc-by-4.0"}
+TEXTS = {
+    "title": "Ages: a | \x1b[31mmodel",
+    "data": "faces.csv\n---\nevil: yes",
+    "licence": "cc-by-4.0",
+}
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +88,12 @@ def test_info_prints_the_card(tmp_path, model):
     model.save(path, card=TEXTS | {"errors": {"MAE, years": 4.5}})
     shown = CliRunner().invoke(main, ["info", str(path)])
     assert shown.exit_code == 0, shown.output
+    assert "\x1b" not in shown.output
     assert "vgg11" in shown.output
     assert "MAE, years" in shown.output
     assert "SHA-256" in shown.output
     written = CliRunner().invoke(main, ["info", str(path), "--markdown"])
-    assert written.output == read_card(path).to_markdown()
+    assert written.output == read_card(path).to_markdown().replace("\x1b", " ")
     path.write_bytes(path.read_bytes()[:-1])
     damaged = CliRunner().invoke(main, ["info", str(path)])
     assert damaged.exit_code == 1

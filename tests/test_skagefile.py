@@ -373,3 +373,13 @@ def test_a_model_without_frozen_layers_is_not_saved_by_reference(faces, tmp_path
         model.save(tmp_path / "age.skage", frozen="reference")
     with pytest.raises(ValueError, match="frozen='half' is not valid"):
         model.save(tmp_path / "age.skage", frozen="half")
+
+
+@pytest.mark.parametrize("wrong", [3, {}, {"names": 3, "sha256": 1}, {"names": [], "sha256": ""}])
+def test_a_wrong_reference_is_refused(fitted, tmp_path, wrong):
+    path = tmp_path / "age.skage"
+    fitted.save(path)
+    header, tensors = read_container(path)
+    write_container(path, header | {"reference": wrong}, tensors)
+    with pytest.raises(ValueError, match=r"cannot load the model|by reference"):
+        skage.load(path)

@@ -28,7 +28,7 @@ def info(model_path: Path, markdown: bool) -> None:
         card = read_card(model_path)
         assert card.model is not None
     if markdown:
-        click.echo(card.to_markdown(), nl=False)
+        click.echo(_printable(card.to_markdown()), nl=False)
         return
     texts = ("title", "description", "data", "split", "licence", "limits", "date")
     errors = [(row["label"], _figure(row)) for row in card.errors["overall"]]
@@ -41,7 +41,12 @@ def info(model_path: Path, markdown: bool) -> None:
     ]
     width = max(len(name) for name, _ in rows) + 2
     for name, value in rows:
-        click.echo(f"{name:<{width}}{value}")
+        click.echo(_printable(f"{name:<{width}}{value}".replace("\n", " ")))
+
+
+def _printable(text: str) -> str:
+    """The text without control characters: a file may come from anyone."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def _figure(row: dict[str, float | None]) -> str:

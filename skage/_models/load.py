@@ -68,11 +68,11 @@ def load(
     header, tensors = read_container(path)
     try:
         is_reference = reference.is_used(header)
-    except _WRONG as error:
+        if is_reference:
+            reference.put_back(header, tensors, weights)
+    except (AttributeError, LookupError, TypeError) as error:
         raise _not_loadable(path, error) from error
-    if is_reference:
-        reference.put_back(header, tensors, weights)
-    elif weights is not None:
+    if weights is not None and not is_reference:
         raise ValueError(
             f"weights={weights!r} has no effect: {os.fspath(path)!r} holds its frozen layers. "
             "Leave it out."
