@@ -265,6 +265,17 @@ def test_the_limit_counts_false_passes(data, evaluation):
     assert figures.loc["nist_fpr", "value"] == pytest.approx(expected)
 
 
+def test_a_rate_of_none_has_no_bootstrap_interval():
+    y = np.repeat([16.0, 17.0, 30.0], 20)
+    found = evaluate(y + np.tile([-1.0, 1.0], 30), y=y, limit=18, n_resamples=50)
+    row = found.limit.figures.set_index("figure").loc["nist_fpr"]
+    assert row["value"] == 0
+    assert np.isnan(row["low"])
+    assert np.isnan(row["high"])
+    assert row["definition"] == "NIST's false positive rate: the rate of 20 images."
+    assert found.limit.chosen["false_pass_high"] > 0
+
+
 def test_a_limit_needs_someone_below_it():
     with pytest.raises(ValueError, match=r"limit=18: no image .* below it"):
         evaluate([30.0, 40.0], y=[31, 42], limit=18)

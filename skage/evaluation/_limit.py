@@ -195,6 +195,8 @@ def _nist_row(
         for s in (point, resampled.samples[i])
     )
     low, high = resampled.interval(drawn)
+    if rate in (0, 1):  # of every sample too, which says nothing of how sure that is
+        low, high = np.full(2, np.nan)
     n_images = f"{int(point['n'][chosen].sum()):,} images"
     of = f"the mean of the rates of {chosen.sum()} groups by {' and '.join(by)} ({n_images})"
     return [
