@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         splits,
     )
     from ._memory import clear_memory
+    from ._models.card import ModelCard, read_card
     from ._models.dex import load_dex
     from ._models.load import load
+    from ._models.save import save
     from ._models.zero_shot import load_age_network
     from .binning import AgeBinner
     from .calibration import CalibratedAgeRegressor
@@ -45,6 +47,7 @@ __all__ = [
     "CalibratedAgeRegressor",
     "EmbeddingClassifier",
     "FaceCropper",
+    "ModelCard",
     "Preprocessing",
     "Runtime",
     "VGG16Classifier",
@@ -62,6 +65,8 @@ __all__ = [
     "losses",
     "metrics",
     "presets",
+    "read_card",
+    "save",
     "schedules",
     "splits",
 ]
@@ -82,12 +87,15 @@ _HOME = {
     "Preprocessing": "preprocessing",
     "Runtime": "runtime",
     "VGG16Classifier": "classifier",
+    "ModelCard": "_models.card",
     "clear_memory": "_memory",
     "compare": "evaluation",
     "evaluate": "evaluation",
     "load": "_models.load",
     "load_age_network": "_models.zero_shot",
     "load_dex": "_models.dex",
+    "read_card": "_models.card",
+    "save": "_models.save",
 }
 
 

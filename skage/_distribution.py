@@ -262,12 +262,13 @@ class DistributionRegressor(RegressorMixin):
         -----
         The input ``images`` is uint8 RGB of shape (n, size, size, 3). skage reads an image,
         resizes it with Pillow's bilinear filter, and takes its centre if the model was fitted
-        to crops of larger images; other programs have to do the same. An ensemble whose members
-        take images of several sizes has an input for each. The outputs are ``distribution``
-        (n, n_bins), ``age`` (n,) and ``interval`` (n, 2), in years. What the bins are is in the
-        metadata, as JSON under the key ``skage``. A calibrated model has calibrated
-        distributions and intervals, and its distribution before as ``uncalibrated``; without
-        groups, as in `predict_interval`.
+        to crops of larger images; other programs have to do the same. The mirror image is that of
+        these pixels, not of the photograph, which changes ages slightly if a photograph is
+        reduced to less than an eighth. An ensemble whose members take images of several sizes
+        has an input for each. The outputs are ``distribution`` (n, n_bins), ``age`` (n,) and
+        ``interval`` (n, 2), in years. What the bins are is in the metadata, as JSON under the key
+        ``skage``. A calibrated model has calibrated distributions and intervals, and its
+        distribution before as ``uncalibrated``; without groups, as in `predict_interval`.
 
         The quantisation is static, with a scale for each output channel of the weights and the
         range from the least to the largest value of each layer's activations (Krishnamoorthi,

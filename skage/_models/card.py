@@ -49,7 +49,7 @@ class ModelCard:
 
     Examples
     --------
-    >>> from skage._models.card import ModelCard
+    >>> from skage import ModelCard
     >>> card = ModelCard(title="Ages", licence="mit", errors={"MAE, years": 4.5})
     >>> print(card.to_markdown())
     ---
@@ -87,7 +87,12 @@ class ModelCard:
     model: Facts | None = None
 
     def to_markdown(self) -> str:
-        """Return the card as Markdown, after the front matter in YAML that model hubs read."""
+        """Return the card as Markdown, after the front matter in YAML that model hubs read.
+
+        Returns
+        -------
+        text : str
+        """
         errors = _figures(self.errors)
         lines = ["---", *self._front_matter(errors["overall"]), "---", ""]
         lines += [f"# {self.title or 'Age from face images'}", ""]
@@ -183,7 +188,7 @@ def read_card(path: str | os.PathLike) -> ModelCard:
 
     Examples
     --------
-    >>> from skage._models.card import read_card
+    >>> from skage import read_card
     >>> print(read_card("age.skage").to_markdown())  # doctest: +SKIP
     """
     header, checksum, shapes = read_header(path)

@@ -60,7 +60,7 @@ def save(
 
     Examples
     --------
-    >>> from skage._models.save import save
+    >>> from skage import save
     >>> save(pipeline, "age.skage", card={"licence": "cc-by-4.0"})  # doctest: +SKIP
     """
     if frozen not in ("whole", "reference"):
