@@ -18,8 +18,10 @@ import pytest
 import uvicorn
 from click.testing import CliRunner
 from PIL import Image
+from sklearn.pipeline import make_pipeline
 
-from skage import FaceCropper, __version__
+from skage import FaceCropper, __version__, save
+from skage._app import serve
 from skage._app.cli import main
 from skage._serve.app import make_app, page
 from skage._serve.estimator import Estimator, decide
@@ -409,7 +411,22 @@ def test_without_the_extra_the_command_says_how_to_install_it(module, monkeypatc
         (["--model-file", __file__], "--model-file has no effect"),
     ],
 )
-def test_options_without_effect_are_refused(options, message, tmp_path):
+def test_options_without_effect_are_refused(options, message, fitted, tmp_path):
+    fitted.save(tmp_path / "age.skage")
     result = CliRunner().invoke(main, ["serve", str(tmp_path / "age.skage"), *options])
     assert result.exit_code == 1
     assert message in result.output
+
+
+def test_a_model_file_that_cuts_out_faces_does_so_itself(fitted, tmp_path, monkeypatch):
+    save(make_pipeline(FaceCropper("haar", margin=0.7), fitted), tmp_path / "age.skage")
+    given = ["serve", str(tmp_path / "age.skage")]
+    refused = CliRunner().invoke(main, [*given, "--crop", "haar"])
+    assert "--crop has no effect with a model file that cuts out faces itself" in refused.output
+    used = []
+    monkeypatch.setattr(serve, "_listening", lambda *a: 1 / 0)
+    monkeypatch.setattr(
+        Estimator, "__init__", lambda self, m, size, cropper, **o: used.append(cropper)
+    )
+    CliRunner().invoke(main, given)
+    assert used[0].margin == 0.7

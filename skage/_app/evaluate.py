@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .data import data_options, read_faces
-from .predict import load_with_cropper
+from .predict import load_model
 from .shell import (
     DATA,
     FILE,
@@ -157,7 +157,7 @@ def _predictions(
         columns = {"path": options["predicted_path"], "age": options["predicted_age"]}
         return read_predictions(predictions, faces.data, **columns), faces.data
     assert model_path is not None
-    model, size, cropper = load_with_cropper(model_path, options["feature_cache"])
+    model, size, cropper = load_model(model_path, options["feature_cache"])
     return model, cropped(faces.data, size, cropper, **options)
 
 

@@ -113,7 +113,7 @@ def predict(
         kind = row_format or ("jsonl" if output.suffix.lower() in _JSON else "csv")
         if not is_shell(output):
             check_output(output, [*data, model_path, *paths])
-        model, size, cropper = load_with_cropper(model_path, feature_cache)
+        model, size, cropper = load_model(model_path, feature_cache)
         images = cropped(paths, size, cropper, feature_cache=feature_cache, **face_options)
         try:
             errors = _predict(model, paths, images, output, kind, coverage, progress)
@@ -130,13 +130,11 @@ def predict(
         click.get_current_context().exit(1)
 
 
-def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int]:
-    """A model that predicts NaN for unreadable images, and the side of the crops it takes."""
-    return load_with_cropper(path, feature_cache)[:2]
+def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int, Any]:
+    """A model that predicts NaN for unreadable images, the side of the crops, and its FaceCropper.
 
-
-def load_with_cropper(path: Path, feature_cache: str | None) -> tuple[Any, int, Any]:
-    """What `load_model` returns, and the FaceCropper in the file or None."""
+    The FaceCropper is None if the file has none.
+    """
     from sklearn.pipeline import Pipeline
 
     from .._models.dex import load_dex

@@ -6,6 +6,7 @@ import socket
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 from PIL import Image
@@ -33,8 +34,8 @@ from .shell import FILE, PathType, clear_errors, refuse_idle, tell
     "--crop",
     "detector",
     type=click.Choice(["no", "haar", "yunet"]),
-    default="haar",
-    help="Find faces with this detector; no takes the whole photo as one face.",
+    help="Find faces with this detector; no takes the whole photo as one face.  "
+    "[default: as the model file says, else haar]",
 )
 @click.option(
     "--margin",
@@ -63,7 +64,7 @@ def serve(
     host: str,
     port: int,
     allowed: tuple[str, ...],
-    detector: str,
+    detector: str | None,
     margin: float,
     model_file: str | None,
     coverage: float,
@@ -81,7 +82,8 @@ def serve(
     Examples:
       python -m skage serve age.skage
       python -m skage serve age.skage --limit 18 --crop yunet --margin 0.2
-      curl -H 'Content-Type: image/jpeg' --data-binary @me.jpg localhost:8000/predict
+      curl -H 'Content-Type: image/jpeg' --data-binary @me.jpg \\
+        localhost:8000/predict
     """
     with clear_errors():
         try:
@@ -96,18 +98,14 @@ def serve(
             raise ImportError(
                 "The page needs Starlette and uvicorn. Install them with pip install 'skage[app]'."
             ) from error
-        if detector != "yunet":
-            refuse_idle("without --crop yunet", "model_file")
-        if detector == "no":
-            refuse_idle("with --crop no", "margin")
         # The reader refuses such images.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        model, size = load_model(model_path, None)
-        cropper = None
-        if detector != "no":
-            from ..faces import FaceCropper
-
-            cropper = FaceCropper(detector, margin=margin, model_file=model_file)
+        model, size, cropper = load_model(model_path, None)
+        if cropper is not None:
+            own = "with a model file that cuts out faces itself"
+            refuse_idle(own, "detector", "margin", "model_file")
+        else:
+            cropper = _make_cropper(detector or "haar", margin, model_file)
         estimate = Estimator(model, size, cropper, coverage=coverage, limit=limit)
         app = make_app(estimate, coverage=coverage, limit=limit, hosts=[host, *allowed])
         config = uvicorn.Config(
@@ -129,6 +127,17 @@ def serve(
             click.echo(f"Open {address} in a browser. Ctrl-C ends it.")
             with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
                 uvicorn.Server(config).run(sockets=[listening])
+
+
+def _make_cropper(detector: str, margin: float, model_file: str | None) -> Any:
+    if detector != "yunet":
+        refuse_idle("without --crop yunet", "model_file")
+    if detector == "no":
+        refuse_idle("with --crop no", "margin")
+        return None
+    from ..faces import FaceCropper
+
+    return FaceCropper(detector, margin=margin, model_file=model_file)
 
 
 def _listening(host: str, port: int, backlog: int) -> socket.socket:
