@@ -228,6 +228,7 @@ class DistributionRegressor(RegressorMixin):
         coverage: float = 0.9,
         int8_images: Any = None,
         int8_ages: ArrayLike | None = None,
+        card: Any = None,
     ) -> None:
         """Export the fitted model to an ONNX file, for `skage.load` and other programs.
 
@@ -247,6 +248,8 @@ class DistributionRegressor(RegressorMixin):
             these images. The file is a quarter of the size, and faster on most processors.
         int8_ages : array-like of shape (n_samples,), default=None
             The ages of these images in years, to measure the error before and after.
+        card : ModelCard or dict, default=None
+            What users of the model have to know; `skage.read_card` returns it.
 
         Raises
         ------
@@ -277,4 +280,5 @@ class DistributionRegressor(RegressorMixin):
         check_is_fitted(self)
         from ._models.exported.export import export  # torch is slow to import
 
-        export(self, path, coverage=coverage, int8_images=int8_images, int8_ages=int8_ages)
+        int8 = {"int8_images": int8_images, "int8_ages": int8_ages}
+        export(self, path, coverage=coverage, card=card, **int8)

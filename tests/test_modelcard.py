@@ -1,7 +1,11 @@
+import io
 import json
+import pickle
+import zipfile
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from sklearn.pipeline import make_pipeline
 
@@ -98,3 +102,48 @@ def test_info_prints_the_card(tmp_path, model):
     damaged = CliRunner().invoke(main, ["info", str(path)])
     assert damaged.exit_code == 1
     assert "is damaged" in damaged.output
+
+
+def test_an_exported_file_keeps_the_card_and_says_what_8_bit_integers_change(
+    fitted, faces, tmp_path
+):
+    skage.save(fitted, tmp_path / "age.skage", card={"title": "Ages", "licence": "mit"})
+    whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
+    given = ["export", tmp_path / "age.skage", "-o", whole]
+    done = CliRunner().invoke(main, list(map(str, given)))
+    assert done.exit_code == 0, done.output
+    card = skage.read_card(whole)
+    assert (card.title, card.licence) == ("Ages", "mit")
+    assert dict(card.model.rows())["arithmetic"] == "float32"
+    ages = faces.target[:16]
+    fitted.export(small, int8_images=faces.data[:16], int8_ages=ages, card={"title": "Small"})
+    told = CliRunner().invoke(main, ["info", str(small)]).output
+    assert "Small" in told
+    assert "8-bit integers; the ages of 16 images change by" in told
+    assert "MAE on them" in told
+
+
+class Payload:
+    """What a pickle runs when it is read."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return open, (str(self.file), "w")
+
+
+@pytest.mark.parametrize("name", ["age.skage", "age.onnx"])
+def test_files_that_run_code_or_unpack_to_much_are_refused_and_nothing_is_run(name, tmp_path):
+    file, ran = tmp_path / name, tmp_path / "ran"
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.pkl", bytes(10**7))
+    saved = io.BytesIO()
+    torch.save(Payload(ran), saved)
+    for content in (pickle.dumps(Payload(ran)), saved.getvalue(), bomb.getvalue()):
+        file.write_bytes(content)
+        for read in (skage.load, skage.read_card):
+            with pytest.raises(ValueError, match="not"):
+                read(file)
+    assert not ran.exists()

@@ -77,6 +77,8 @@ def export(
             refuse_idle("without --calibrate", "detector")
         output = model_path.with_suffix(".onnx") if output is None else output
         check_output(output, [model_path], "An ONNX file")
+        from .._models.card import read_card
+        from .._models.exported.header import is_exported
         from .._models.load import load
         from .._unwrap import image_classifiers, unwrap
 
@@ -87,8 +89,9 @@ def export(
             check_output(output, [calibrate, *paths], "An ONNX file")
             size = max(classifier.resized_ for classifier in image_classifiers(model))
             images = cropped(paths, size, feature_cache=None, **options)
+        card = None if is_exported(model_path) else read_card(model_path)
         try:
-            model.export(output, coverage=coverage, int8_images=images, int8_ages=ages)
+            model.export(output, coverage=coverage, int8_images=images, int8_ages=ages, card=card)
         except TypeError as error:
             raise ValueError(str(error)) from error
         [written] = image_classifiers(load(output))

@@ -15,7 +15,8 @@ from .shell import FILE, clear_errors
 def info(model_path: Path, markdown: bool) -> None:
     """Show what a model file holds, and its card.
 
-    The file is checked, but the model is not loaded.
+    MODEL is a .skage file, or an ONNX file that export wrote. The file is checked,
+    but a .skage model is not loaded.
 
     \b
     Examples:

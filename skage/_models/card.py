@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._files.container import read_header
-from .facts import Facts, facts_of
+from .exported.header import is_exported
+from .facts import ExportedFacts, Facts, facts_of
 
 _PACKAGES = ("skage", "torch", "scikit-learn", "numpy")
 _TEXTS = ("title", "description", "data", "split", "licence", "limits", "date")
@@ -44,7 +45,7 @@ class ModelCard:
         each group are kept. Or figures by name, such as ``{"MAE, years": 4.5}``.
     versions : dict of str to str
         Of skage and its dependencies; `save` adds them.
-    model : Facts or None
+    model : Facts, ExportedFacts or None
         What the file holds; `read_card` adds it.
 
     Examples
@@ -84,7 +85,7 @@ class ModelCard:
     date: str = ""
     errors: Any = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    model: Facts | None = None
+    model: Facts | ExportedFacts | None = None
 
     def to_markdown(self) -> str:
         """Return the card as Markdown, after the front matter in YAML that model hubs read.
@@ -173,7 +174,7 @@ def read_card(path: str | os.PathLike) -> ModelCard:
     Parameters
     ----------
     path : path
-        A .skage file.
+        A .skage file, or an ONNX file that `export` wrote.
 
     Returns
     -------
@@ -191,13 +192,21 @@ def read_card(path: str | os.PathLike) -> ModelCard:
     >>> from skage import read_card
     >>> print(read_card("age.skage").to_markdown())  # doctest: +SKIP
     """
-    header, checksum, shapes = read_header(path)
+    facts: Facts | ExportedFacts
+    if is_exported(path):
+        from .exported.model import read_exported_card  # needs onnxruntime
+
+        stored, facts = read_exported_card(path)
+    else:
+        header, checksum, shapes = read_header(path)
+        stored = header.get("card", {})
     try:
-        stored = header.get("card", {"errors": {}, "versions": {}})
+        stored = {"errors": {}, "versions": {}} | stored
         found = {name: stored[name] for name in _TEXTS if name in stored}
         described = describe_card(found | {"errors": stored["errors"]})
         versions = {str(k): str(v) for k, v in stored["versions"].items()}
-        facts = facts_of(header, checksum, shapes, os.path.getsize(os.path.expanduser(path)))
+        if not is_exported(path):
+            facts = facts_of(header, checksum, shapes, os.path.getsize(os.path.expanduser(path)))
         return ModelCard(**found, errors=described["errors"], versions=versions, model=facts)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(

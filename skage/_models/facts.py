@@ -68,6 +68,45 @@ class Facts:
         ]
 
 
+@dataclass(frozen=True)
+class ExportedFacts:
+    """What an exported ONNX file holds.
+
+    Parameters
+    ----------
+    arithmetic : str
+    image_sizes : str
+    n_bins : int
+    age_range : tuple of 2 floats
+        Years.
+    coverage : float
+        Of its intervals.
+    calibration : str
+    n_bytes : int
+    """
+
+    arithmetic: str
+    image_sizes: str
+    n_bins: int
+    age_range: tuple[float, float]
+    coverage: float
+    calibration: str
+    n_bytes: int
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what to show, each with its name."""
+        low, high = self.age_range
+        return [
+            ("model", "ONNX file"),
+            ("arithmetic", self.arithmetic),
+            ("image size", self.image_sizes),
+            ("bins", f"{self.n_bins}, from {low:g} to {high:g} years"),
+            ("intervals", f"of {100 * self.coverage:g} %"),
+            ("calibration", self.calibration),
+            ("file size", f"{self.n_bytes / 1e6:,.1f} MB"),
+        ]
+
+
 def facts_of(
     header: Mapping[str, Any], checksum: str, shapes: Mapping[str, list[int]], n_bytes: int
 ) -> Facts:

@@ -19,6 +19,7 @@ from ...classifier import VGG16Classifier
 from ...embedding import EmbeddingClassifier
 from ...ensemble import AgeEnsemble
 from ...regressor import BinnedAgeRegressor
+from ..card import describe_card
 from .calibrated import add_calibrated, add_calibrated_interval, as_json
 from .check import check_model
 from .checksum import seal
@@ -37,6 +38,7 @@ def export(
     coverage: float = 0.9,
     int8_images: Any = None,
     int8_ages: ArrayLike | None = None,
+    card: Any = None,
 ) -> None:
     """Write a fitted model as an ONNX file; see `DistributionRegressor.export`."""
     from ... import __version__
@@ -60,6 +62,7 @@ def export(
         _digests(model),
         __version__,
         calibration=as_json(model) if isinstance(model, CalibratedAgeRegressor) else None,
+        card=describe_card(card),
     )
     _describe(proto, header)
     check_model(model, proto.SerializeToString(deterministic=True), header)

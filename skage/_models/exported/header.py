@@ -84,6 +84,8 @@ class Header:
         None if it computes in float32.
     calibration : dict or None
         That of a calibrated model, as values that JSON can represent.
+    card : dict or None
+        As `describe_card` returns it.
     """
 
     binner: AgeBinner
@@ -95,6 +97,7 @@ class Header:
     version: str
     quantisation: Quantisation | None = None
     calibration: dict[str, Any] | None = None
+    card: dict[str, Any] | None = None
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata, with those that ONNX defines for models of images."""
@@ -112,6 +115,7 @@ class Header:
             "preparation": self.preparation,
             "quantisation": None if self.quantisation is None else asdict(self.quantisation),
             "calibration": self.calibration,
+            "card": self.card,
             "checksum": BLANK,
             "digest_length": self.digests.shape[1],
             "digests": base64.b64encode(self.digests.tobytes()).decode(),
@@ -157,6 +161,7 @@ class Header:
             facts["version"],
             None if found is None else Quantisation(**found),
             facts["calibration"],
+            facts["card"],
         )
 
 

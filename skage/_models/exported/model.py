@@ -18,6 +18,7 @@ from ..._files.paths import resolve_path
 from ..._images.reading import ImageError, check_images, image_tags, map_ahead
 from ..._sklearn import Interval, StrOptions
 from ...calibration import CalibratedAgeRegressor
+from ..facts import ExportedFacts
 from .calibrated import from_json
 from .checksum import is_intact
 from .header import KEY, Header, begins_as_exported
@@ -200,6 +201,38 @@ def load_exported(path: str | os.PathLike) -> OnnxAgeRegressor | CalibratedAgeRe
         return from_json(header.calibration, model)
     except _WRONG as error:
         raise _refusal(path, error) from error
+
+
+def read_exported_card(path: str | os.PathLike) -> tuple[dict[str, Any], ExportedFacts]:
+    """The stored card of an exported file, and what it holds.
+
+    Raises
+    ------
+    ImportError
+        If onnxruntime is not installed.
+    ValueError
+        If the file is not one that `export` wrote.
+    """
+    header = _read_model(path)[1]
+    arithmetic, found = "float32", header.quantisation
+    if found is not None:
+        arithmetic = (
+            f"8-bit integers; the ages of {found.n_images} images change by "
+            f"{found.mean_change:.2f} years on average, {found.largest_change:.2f} at most"
+        )
+        if found.mae is not None:
+            arithmetic += f"; MAE on them {found.mae:.2f} years, {found.mae_before:.2f} before"
+    views = (f"{view.image_size} pixels, from {view.resized}" for view in header.views)
+    facts = ExportedFacts(
+        arithmetic,
+        "; ".join(views),
+        header.binner.n_bins_,
+        header.binner.age_range_,
+        header.coverage,
+        "none" if header.calibration is None else "yes",
+        os.path.getsize(resolve_path(path)),
+    )
+    return header.card or {}, facts
 
 
 def _read_model(path: str | os.PathLike) -> tuple[OnnxModel, Header]:
