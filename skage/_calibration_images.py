@@ -12,7 +12,7 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .splits import AgeStratifiedGroupKFold
+from .splits import person_folds
 
 
 def check_model(estimator: Any) -> None:
@@ -69,17 +69,8 @@ def split(
     """
     if not isinstance(cv, Integral):
         return check_cv(cv, y).split(X, y, groups)
-    n_folds = max(int(cv), 2)
-    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
-    n_groups = len(np.unique(groups))
-    if n_groups < n_folds:
-        raise ValueError(
-            f"Holding out images for the calibration in {n_folds} folds takes at least {n_folds} "
-            f"persons or images, and there {'is' if n_groups == 1 else 'are'} {n_groups} "
-            f"(n_samples={len(y)}). Pass more images."
-        )
-    splitter = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
-    return splitter.split(y, y, groups)
+    what = f"Holding out images for the calibration in {max(cv, 2)} folds"
+    return person_folds(int(cv), y, groups, random_state, what, "Pass more images.")
 
 
 def check_disjoint(

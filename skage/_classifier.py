@@ -151,10 +151,10 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 data.release(nets[-1].module_)
                 held_out.append(versions[0].positions[is_valid])
             files.remove()
-        facts = held_out, len(versions[0].errors), _preparation(images)
+        facts = held_out, len(versions[0].errors), preparation_of(images)
         self._set_fitted(labels.classes, frozen, nets, *facts, sides)
         digests = content_digests(images, versions[0].positions.tolist())
-        self.digests_ = _table_of_digests(digest for digest in digests if digest is not None)
+        self.digests_ = digest_table(digest for digest in digests if digest is not None)
         self._make_ready(network)
         return self
 
@@ -289,7 +289,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         return labels
 
     def _check_preparation(self, images):
-        trained_on, given = self.preparation_, _preparation(images)
+        trained_on, given = self.preparation_, preparation_of(images)
         if trained_on is not None and given != trained_on:
             names = {"": "images as they are", None: "images cropped in several ways"}
             warnings.warn(
@@ -423,13 +423,13 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         return image_tags(super().__sklearn_tags__())
 
 
-def _table_of_digests(digests):
+def digest_table(digests):
     """Distinct digests in ascending order, (n, length), uint8."""
     distinct = sorted(set(digests))
     return np.frombuffer(b"".join(distinct), dtype=np.uint8).reshape(len(distinct), -1).copy()
 
 
-def _preparation(images):
+def preparation_of(images):
     """How all of some images were made, or None where it differs."""
     kinds = {getattr(image, "preparation", "") for image in images}
     return kinds.pop() if len(kinds) == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,13 +50,18 @@ def image_classifiers(model: Any) -> Iterator[Any]:
 
 @contextmanager
 def unreadable_images_skipped(model: Any) -> Iterator[None]:
-    """Let a fitted model predict NaN for images that cannot be read."""
+    """Let a fitted model predict NaN for images that cannot be read, without a warning.
+
+    The caller counts them.
+    """
     classifiers = list(image_classifiers(model))
     before = [classifier.on_error for classifier in classifiers]
     for classifier in classifiers:
         classifier.on_error = "skip"
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* get NaN", UserWarning)
+            yield
     finally:
         for classifier, on_error in zip(classifiers, before, strict=True):
             classifier.on_error = on_error

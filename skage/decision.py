@@ -18,13 +18,13 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from ._checks import check_ages
+from ._checks import check_ages, group_codes
 from ._sides import rates_by_side, sides_of_limit
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from ._thresholds import DIGITS, fail_threshold, n_needed, pass_threshold
 from ._unwrap import unwrap
 from .metrics import over_limit_probability
-from .splits import AgeStratifiedGroupKFold
+from .splits import person_folds
 
 
 class AgeCheck(MetaEstimatorMixin, BaseEstimator):
@@ -307,16 +307,10 @@ class AgeCheck(MetaEstimatorMixin, BaseEstimator):
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(self.estimator)
             return self.estimator, np.arange(len(y))
-        n_folds = max(round(1 / self.calibration_fraction), 2)
-        persons = np.arange(len(y)) if groups is None else groups
-        if len(np.unique(persons)) < n_folds:
-            raise ValueError(
-                f"calibration_fraction={self.calibration_fraction} takes at least {n_folds} "
-                f"persons or images; got {len(np.unique(persons))}. Pass more images, or a model "
-                "that is fitted already inside a FrozenEstimator."
-            )
-        folds = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=self.random_state)
-        train, rows = next(folds.split(y, y, persons))
+        n_folds = round(1 / self.calibration_fraction)
+        what = f"calibration_fraction={self.calibration_fraction}"
+        advice = "Pass more images, or a model that is fitted already inside a FrozenEstimator."
+        train, rows = next(person_folds(n_folds, y, groups, self.random_state, what, advice))
         fit_params = {}
         if groups is not None and has_fit_parameter(self.estimator, "groups"):
             fit_params["groups"] = groups[train]
@@ -401,10 +395,5 @@ def _check_ages(X: Any, y: Any, groups: Any) -> tuple[Any, Any]:
     check_consistent_length(X, y, groups)
     if groups is None:
         return y, None
-    missing = pd.isna(pd.Series(groups)).to_numpy()
-    if missing.any():
-        raise ValueError(
-            f"groups[{int(np.argmax(missing))}] is missing. Give each image of an unknown person "
-            "a group of its own, as faces.groups of a loader does."
-        )
+    group_codes(groups)
     return y, np.asarray(groups)

@@ -20,7 +20,7 @@ from ._checks import check_ages
 from ._distribution import DECODINGS, DistributionRegressor
 from ._sklearn import BaseComposition, Interval, StrOptions, fit_context, safe_indexing
 from .binning import AgeBinner
-from .splits import AgeStratifiedGroupKFold
+from .splits import person_folds
 
 _DIGITS = 6  # of a year, to which the members' edges are compared
 
@@ -249,15 +249,10 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         return weights / weights.sum()
 
     def _split(self, y, groups):
-        n_folds = max(round(1 / self.validation_fraction), 2)
-        groups = np.arange(len(y)) if groups is None else np.asarray(groups)
-        if len(np.unique(groups)) < n_folds:
-            raise ValueError(
-                f"Learning weights with validation_fraction={self.validation_fraction} takes at "
-                f"least {n_folds} persons or images. Pass a larger validation_fraction, or weights."
-            )
-        splitter = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=self.random_state)
-        return next(splitter.split(y, y, groups))
+        n_folds = round(1 / self.validation_fraction)
+        what = f"Learning weights with validation_fraction={self.validation_fraction}"
+        advice = "Pass a larger validation_fraction, or weights."
+        return next(person_folds(n_folds, y, groups, self.random_state, what, advice))
 
     def _fit_members(self, X, y, sample_weight, rows=None):
         if rows is not None:

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ._checks import check_ages
+from ._checks import check_ages, group_codes
 from .binning import AgeBinner
 
 __all__ = ["AgeStratifiedGroupKFold", "published_split"]
@@ -93,13 +92,7 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
                 "AgeStratifiedGroupKFold needs groups to keep each person in one fold. Pass them, "
                 "for example groups=faces.groups of a loader."
             )
-        missing = pd.isna(pd.Series(groups)).to_numpy()
-        if missing.any():
-            raise ValueError(
-                f"groups[{int(np.argmax(missing))}] is missing. Give each sample of an unknown "
-                "person a group of its own, as faces.groups of a loader does."
-            )
-        n_groups = len(np.unique(np.asarray(groups)))
+        n_groups = len(np.unique(group_codes(groups)))
         if self.n_splits > n_groups:
             raise ValueError(
                 f"n_splits={self.n_splits} exceeds the number of groups ({n_groups}). Pass a "
@@ -113,6 +106,40 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
             if np.bincount(codes).min() >= self.n_splits:
                 return codes
         return np.zeros(len(ages), dtype=int)
+
+
+def person_folds(
+    n_splits: int, y: np.ndarray, groups: Any, random_state: Any, what: str, advice: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Shuffled folds for an estimator that holds images out in its fit.
+
+    Parameters
+    ----------
+    n_splits : int
+        At least 2 are made.
+    y : ndarray of shape (n_samples,)
+        Ages in years.
+    groups : array-like of shape (n_samples,) or None
+        Persons; None takes each image for another person.
+    random_state : int, RandomState instance or None
+    what, advice : str
+        The beginning and the end of the error message.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer persons or images than folds.
+    """
+    n_splits = max(n_splits, 2)
+    persons = np.arange(len(y)) if groups is None else np.asarray(groups)
+    n_persons = len(np.unique(persons))
+    if n_persons < n_splits:
+        raise ValueError(
+            f"{what} takes at least {n_splits} persons or images; got {n_persons} "
+            f"(n_samples={len(y)}). {advice}"
+        )
+    splitter = AgeStratifiedGroupKFold(n_splits, shuffle=True, random_state=random_state)
+    return splitter.split(y, y, persons)
 
 
 def published_split(

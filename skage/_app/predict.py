@@ -142,14 +142,15 @@ def load_model(path: Path, feature_cache: str | None) -> tuple[Any, int, Any]:
     from .._models.load import load
     from .._unwrap import image_classifiers, unwrap
 
-    is_original = path.suffix.lower() in (".caffemodel", ".onnx") and not is_exported(path)
+    exported = is_exported(path)
+    is_original = path.suffix.lower() in (".caffemodel", ".onnx") and not exported
     model: Any = load_dex(path) if is_original else load(path)
     classifiers = list(image_classifiers(model))
-    if is_exported(path):
+    if exported:
         refuse_idle("with an exported model", "feature_cache")
     for classifier in classifiers:
         classifier.set_params(on_error="skip")
-        if not is_exported(path):
+        if not exported:
             classifier.set_params(runtime__feature_cache=feature_cache, verbose=0)
     cropper = model[0] if isinstance(model, Pipeline) and len(model) > 1 else None
     return unwrap(model)[0], max(classifier.resized_ for classifier in classifiers), cropper

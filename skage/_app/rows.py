@@ -22,7 +22,7 @@ Row = list[str]  # a path, and four numbers or empty texts
 
 
 def make_row(path: str, values: Sequence[float]) -> Row:
-    """Years with two decimals, empty where there is no prediction."""
+    """Years with two decimals, empty for an image without a prediction."""
     return [path, *("" if value != value else f"{value:.2f}" for value in values)]
 
 

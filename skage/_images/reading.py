@@ -337,7 +337,7 @@ def digest_and_decoder(item: Any, position: int) -> tuple[bytes, Callable[..., I
         digest = file_key(data)
         if stamp is not None:
             digests.put(os.fspath(item), (stamp, digest))
-        return digest, lambda size=0: _decode(data, item, position, size)
+        return digest, lambda size=0: decode_content(data, item, position, size)
     elif isinstance(item, Image.Image):
         try:
             with pillow_lock:
@@ -519,7 +519,7 @@ def _stamp(status: os.stat_result) -> _Stamp:
     )
 
 
-def _decode(data: bytes, item: Any, position: int, size: int) -> Image.Image:
+def decode_content(data: bytes, item: Any, position: int, size: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size

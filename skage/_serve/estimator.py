@@ -12,7 +12,7 @@ from PIL import Image
 
 from .._images.crops import CropSettings, FaceCrop
 from .._images.detectors import Finder
-from .._images.reading import DerivedImage, _decode
+from .._images.reading import DerivedImage, decode_content
 from .._keys import file_key
 from ..faces import FaceCropper
 from .schema import BOX
@@ -113,7 +113,7 @@ class Estimator:
         ImageError
             If the image cannot be read.
         """
-        image = _decode(data, "The image", 0, 0)
+        image = decode_content(data, "The image", 0, 0)
         boxes = self._find(data, image)
         crops = [self._cut(image, box) for box in boxes]
         return {

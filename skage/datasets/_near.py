@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_consistent_length
 
+from .._checks import group_codes
 from .._images.reading import (
     ImageError,
     check_images,
@@ -253,13 +254,7 @@ def _codes(groups: Any, n_samples: int) -> np.ndarray:
             f"groups has {len(series)} values, but X has {n_samples} images. Pass one for each "
             "image."
         )
-    missing = series.isna().to_numpy()
-    if missing.any():
-        raise ValueError(
-            f"groups[{int(np.argmax(missing))}] is missing. Give each image of an unknown person a "
-            "group of its own, as faces.groups of a loader does."
-        )
-    return pd.factorize(series)[0]
+    return group_codes(series)
 
 
 def _read(images: Any, on_error: str, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:

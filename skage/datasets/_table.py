@@ -109,7 +109,7 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
     wanted = {name: key(column) for name, column in wanted.items()}
     with open(file, newline="", encoding="utf-8-sig") as opened:
         first_line = next((line for line in opened if line.strip()), "")
-        delimiter = _delimiter(first_line, {*wanted.values()})
+        delimiter = find_delimiter(first_line, {*wanted.values()})
         opened.seek(0)
         cells = reader(opened, delimiter=delimiter)
         header = [key(column) for column in next((row for row in cells if row), [])]
@@ -146,7 +146,7 @@ def read_rows(file: Path, wanted: dict[str, str], on_error: str = "raise") -> Ro
     return rows
 
 
-def _delimiter(first_line: str, wanted: set[str]) -> str:
+def find_delimiter(first_line: str, wanted: set[str]) -> str:
     """Return the delimiter that yields most of the wanted columns, or most columns."""
 
     def n_columns(delimiter: str) -> tuple[int, int]:

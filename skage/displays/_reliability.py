@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..metrics._distributions import _share_below, pit_values
+from ..metrics._distributions import pit_values, share_below
 from ._axes import BLACK, BLUE, missing_note, new_axes, note, plain_frame, style
 from ._predictions import model_name, predict, with_prediction
 
@@ -220,4 +220,4 @@ def _pit_cdf(
     """Return the mean over images of the distribution function of the PIT."""
     half = 0.5 if (y_true == np.floor(y_true)).all() else 0.0
     low, high = (pit_values(y_true + shift, distribution, binner) for shift in (-half, half))
-    return np.array([_share_below(level, low, high).mean() for level in levels])
+    return np.array([share_below(level, low, high).mean() for level in levels])

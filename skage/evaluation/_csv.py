@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .._files.paths import resolve_path
+from ..datasets._table import find_delimiter
 
 # Names of columns that tools give to the file of an image and to its predicted age.
 _PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "img_path", "img")
@@ -96,7 +97,7 @@ def _table(file: str) -> tuple[pd.DataFrame, bool]:
     try:
         with open(file, encoding="utf-8-sig") as opened:
             first_line = next((line for line in opened if line.strip()), "")
-        delimiter = max(",;\t", key=first_line.count)
+        delimiter = find_delimiter(first_line, set())
         # The header is read as a row, since pandas would otherwise rename columns of one name,
         # and shift those of rows with more cells than the header.
         table = pd.read_csv(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
+
+from .._checks import group_codes
 
 MARGIN = 7  # years from the limit to the usual challenge age, as in Challenge 25
 
@@ -26,14 +27,7 @@ def person_codes(groups: Any, n_samples: int) -> np.ndarray:
             f"groups has the shape {np.shape(groups)}. Pass the person of each image, such as a "
             "name or number."
         )
-    series = pd.Series(np.asarray(groups))
-    missing = series.isna().to_numpy()
-    if missing.any():
-        raise ValueError(
-            f"groups[{int(np.argmax(missing))}] is missing. Give each image of an unknown person a "
-            "group of its own, as faces.groups of a loader does."
-        )
-    return pd.factorize(series)[0]
+    return group_codes(groups)
 
 
 def check_bands(bands: Sequence[float]) -> list[float]:

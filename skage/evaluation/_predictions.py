@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -80,9 +79,7 @@ def as_predictions(given: Any, X: Any, n_samples: int, coverage: float) -> Predi
 def _of_model(model: Any, X: Any, coverage: float) -> Predictions:
     if X is None:
         raise ValueError("A model needs the images to predict. Pass them as X.")
-    with warnings.catch_warnings(), unreadable_images_skipped(model):
-        # They are counted in the evaluation.
-        warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
+    with unreadable_images_skipped(model):
         inner, images = unwrap(model, X)
         name = type(inner).__name__
         if not hasattr(inner, "predict_dist"):

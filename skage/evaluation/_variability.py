@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -112,8 +111,7 @@ def _predict(
     model: Any, images: list[Image.Image], change: Callable[[Image.Image], Image.Image]
 ) -> np.ndarray:
     found = []
-    with warnings.catch_warnings(), unreadable_images_skipped(model):
-        warnings.filterwarnings("ignore", r"\d+ of \d+ images .* get NaN")
+    with unreadable_images_skipped(model):
         for start in range(0, len(images), _CHUNK):
             changed = [change(image) for image in images[start : start + _CHUNK]]
             found.append(np.asarray(model.predict(changed), dtype=float))

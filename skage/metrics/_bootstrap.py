@@ -7,10 +7,10 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
 
+from .._checks import group_codes
 from .._sklearn import safe_indexing
 from ._checks import check_between
 
@@ -100,17 +100,12 @@ def _draws(n_samples: int, groups: Any, n_resamples: int, rng: Any) -> Iterator[
         for _ in range(n_resamples):
             yield rng.randint(0, n_samples, n_samples)
         return
-    codes, persons = pd.factorize(np.asarray(groups))
-    if (codes < 0).any():
-        raise ValueError(
-            f"groups[{int(np.argmax(codes < 0))}] is missing. Give each image of an unknown person "
-            "a group of its own."
-        )
+    codes = group_codes(groups)
     order = np.argsort(codes, kind="stable")
     sizes = np.bincount(codes)
     starts = np.cumsum(sizes) - sizes
     for _ in range(n_resamples):
-        drawn = rng.randint(0, len(persons), len(persons))
+        drawn = rng.randint(0, len(sizes), len(sizes))
         counts = sizes[drawn]
         # Each drawn person's images are neighbours in `order`.
         offset = np.repeat(starts[drawn] - (np.cumsum(counts) - counts), counts)

@@ -221,7 +221,7 @@ def calibration_error(
         pit_values(y_true + half, distribution, binner) for half in (-age_step / 2, age_step / 2)
     )
     weight = None if sample_weight is None else check_weights(sample_weight, len(y_true))
-    shares = [np.average(_share_below(level, low, high), weights=weight) for level in LEVELS]
+    shares = [np.average(share_below(level, low, high), weights=weight) for level in LEVELS]
     return float(np.abs(shares - LEVELS).mean())
 
 
@@ -360,7 +360,7 @@ def _density_at(y, start, end, mass):
     return np.divide(heights, width[piece], out=np.zeros(len(y)), where=inside)
 
 
-def _share_below(level, low, high):
+def share_below(level, low, high):
     """Return the share of each interval of probabilities that is at or below a level."""
     width = high - low
     share = np.divide(level - low, width, out=(low <= level) * 1.0, where=width > 0)

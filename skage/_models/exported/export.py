@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..._checks import check_ages
-from ..._classifier import ImageClassifier, _table_of_digests
+from ..._classifier import ImageClassifier, digest_table
 from ..._files.paths import replacing, resolve_path
 from ..._networks.embedding import OnnxEmbedding
 from ..._unwrap import image_classifiers, unwrap
@@ -86,7 +86,7 @@ def _preparation(model: Any) -> str | None:
 
 def _digests(model: Any) -> np.ndarray:
     rows = [row.tobytes() for of in image_classifiers(model) for row in of.digests_]
-    return _table_of_digests(rows) if rows else np.empty((0, 0), dtype=np.uint8)
+    return digest_table(rows) if rows else np.empty((0, 0), dtype=np.uint8)
 
 
 class _Exporter:

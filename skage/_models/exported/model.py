@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..._classifier import _preparation, warn_skipped
+from ..._classifier import preparation_of, warn_skipped
 from ..._distribution import DECODINGS, DistributionRegressor
 from ..._files.paths import resolve_path
 from ..._images.reading import ImageError, check_images, image_tags, map_ahead
@@ -170,7 +170,7 @@ class OnnxAgeRegressor(DistributionRegressor, BaseEstimator):
             raise ValueError(f"{os.fspath(self.path)!r} {error}") from error
 
     def _check_preparation(self, images: Any) -> None:
-        given = _preparation(images)
+        given = preparation_of(images)
         if self.preparation_ is not None and given != self.preparation_:
             trained = self.preparation_ or "images as they are"
             warnings.warn(
