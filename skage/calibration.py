@@ -14,13 +14,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from ._calibrated import Calibration, Part, calibrate
-from ._calibration_images import check_disjoint, check_model, split
+from ._calibration.conformal import normalised
+from ._calibration.images import check_disjoint, check_model, split
+from ._calibration.learned import Calibration, Part, calibrate
+from ._calibration.shift import Shift, compare_spread
 from ._checks import check_ages
-from ._conformal import normalised
 from ._distribution import DECODINGS, DistributionRegressor
 from ._images.reading import image_tags
-from ._shift import Shift, compare_spread
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .binning import tails as check_coverage
 from .regressor import BinnedAgeRegressor

@@ -19,9 +19,9 @@ from sklearn.utils.validation import (
 )
 
 from ._checks import check_ages, group_codes
-from ._sides import rates_by_side, sides_of_limit
+from ._decision.sides import rates_by_side, sides_of_limit
+from ._decision.thresholds import DIGITS, fail_threshold, n_needed, pass_threshold
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
-from ._thresholds import DIGITS, fail_threshold, n_needed, pass_threshold
 from ._unwrap import unwrap
 from .metrics import over_limit_probability
 from .splits import person_folds

@@ -18,7 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skage
-from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, CalibratedAgeRegressor, _conformal
+from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, CalibratedAgeRegressor
+from skage._calibration import conformal
+from skage._calibration.shift import compare_spread
 from skage._distribution import DistributionRegressor
 from skage._files.container import read_container, write_container
 from skage.metrics import crps, interval_coverage
@@ -133,11 +135,11 @@ def test_positions_and_ages_are_inverse():
     X, _ = drawn(500, whole=False)
     distribution = Normal().predict_dist(X)
     for position in (-3, 1e-3, 0.2, 0.5, 0.9, 1.5):
-        ages = _conformal.ages_at(position, distribution, BINNER)
-        found = _conformal.positions(ages, distribution, BINNER)
+        ages = conformal.ages_at(position, distribution, BINNER)
+        found = conformal.positions(ages, distribution, BINNER)
         np.testing.assert_allclose(found, position, atol=1e-9)
     outside = np.linspace(-5, 110, 300)
-    found = _conformal.positions(outside, distribution[[0] * 300], BINNER)
+    found = conformal.positions(outside, distribution[[0] * 300], BINNER)
     assert (np.diff(found) > 0).mean() == 1
 
 
@@ -234,12 +236,12 @@ def test_intervals_are_nested_and_contain_the_predicted_age(by):
 
 def test_bands_are_merged_with_the_smaller_neighbour():
     ages = np.repeat([5, 15, 25, 35, 45], [200, 150, 20, 120, 90])
-    assert _conformal.band_edges(ages, 10, 100).tolist() == [10, 20]
-    assert _conformal.band_edges(ages, 10, 90).tolist() == [10, 20, 40]
-    assert _conformal.band_edges(ages, 10, 1).tolist() == [10, 20, 30, 40]
-    assert _conformal.band_edges(ages, [18.0], 100).tolist() == [18]
-    assert _conformal.band_edges(ages, 10, 10_000).tolist() == []
-    assert _conformal.band_edges(np.repeat([5, 95], 200), 10, 100).tolist() == [90]
+    assert conformal.band_edges(ages, 10, 100).tolist() == [10, 20]
+    assert conformal.band_edges(ages, 10, 90).tolist() == [10, 20, 40]
+    assert conformal.band_edges(ages, 10, 1).tolist() == [10, 20, 30, 40]
+    assert conformal.band_edges(ages, [18.0], 100).tolist() == [18]
+    assert conformal.band_edges(ages, 10, 10_000).tolist() == []
+    assert conformal.band_edges(np.repeat([5, 95], 200), 10, 100).tolist() == [90]
 
 
 def test_too_few_images_are_an_error_that_says_how_many():
@@ -389,9 +391,7 @@ def test_ordinary_images_rarely_count_as_another_kind():
     for _ in range(500):
         order = rng.permutation(len(X))
         known, new = order[:500], order[500 : 500 + rng.integers(50, 1500)]
-        p.append(
-            skage._shift.compare_spread(X[known, 0], spread[known], X[new, 0], spread[new]).p_value
-        )
+        p.append(compare_spread(X[known, 0], spread[known], X[new, 0], spread[new]).p_value)
     assert np.mean(np.array(p) < 0.05) < 0.08
     assert min(p) > 1e-4
 

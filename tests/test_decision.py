@@ -13,7 +13,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 from skage import AgeBinner, AgeCheck, AgeEnsemble, BinnedAgeRegressor
-from skage._thresholds import STEP, allowed_errors, fail_threshold, n_needed, pass_threshold
+from skage._decision.thresholds import (
+    STEP,
+    allowed_errors,
+    fail_threshold,
+    n_needed,
+    pass_threshold,
+)
 
 from .conftest import tiny_model
 

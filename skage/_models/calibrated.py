@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
 
-from .._calibrated import Calibration, Curves
-from .._conformal import KNOTS
+from .._calibration.conformal import KNOTS
+from .._calibration.learned import Calibration, Curves
 from ..calibration import CalibratedAgeRegressor
 from .header import plain
 

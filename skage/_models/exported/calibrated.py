@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..._conformal import _IMPOSSIBLE, _ROUNDING, KNOTS
+from ..._calibration.conformal import _IMPOSSIBLE, _ROUNDING, KNOTS
 from ...binning import AgeBinner
 from ...calibration import CalibratedAgeRegressor
 from .. import calibrated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .metrics import binomial_interval
+from ..metrics import binomial_interval
 
 DECISIONS = ("pass", "unsure", "fail")
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from . import _conformal as conformal
-from .binning import AgeBinner
-from .metrics import pit_values
+from ..binning import AgeBinner
+from ..metrics import pit_values
+from . import conformal
 
 _N_FOLDS = 5  # of calibration images
 

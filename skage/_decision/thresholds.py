@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .metrics import binomial_interval
+from ..metrics import binomial_interval
 
 DIGITS = 6  # to which scores are compared: further ones depend on the order of a sum
 STEP = 10.0**-DIGITS

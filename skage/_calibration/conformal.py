@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .binning import AgeBinner
-from .metrics import pit_values
+from ..binning import AgeBinner
+from ..metrics import pit_values
 
 _IMPOSSIBLE = 1e-6  # probability in each tail beyond which positions are in years
 KNOTS = np.array([0, 0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975, 1])
