@@ -647,6 +647,12 @@ def test_two_predictions_without_a_common_image_cannot_be_compared():
         compare([20.0, np.nan], [np.nan, 30.0], y=[20, 30])
 
 
+def test_differences_of_shares_are_printed_in_points():
+    found = compare([20, 30, 40, 50], [20, 30, 40, 60], y=[20, 30, 40, 50], n_resamples=0)
+    [line] = [line for line in repr(found).splitlines() if "CS@5" in line]
+    assert line.endswith(" 100.0 %   75.0 % -25.0 points")
+
+
 def test_models_of_one_class_are_told_apart(tabular):
     model, X, y = tabular
     found = compare(model, model, X, y, n_resamples=5)

@@ -18,7 +18,7 @@ from ._figures import Sums, image_values
 from ._groups import Cells, group_columns
 from ._options import check_bands, generator, person_codes
 from ._predictions import Predictions, as_predictions
-from ._result import format_bounds, format_value
+from ._result import format_bounds, format_difference, format_value
 from ._tables import Resampled, known_figures, resample
 
 _PARAMETERS = {
@@ -60,12 +60,13 @@ class Comparison:
         lines = [
             f"Comparison of {a} (a) and {b} (b) on {self.n_images:,} images",
             f"  without a prediction: a {self.n_left_out[0]:,}, b {self.n_left_out[1]:,}",
-            f"  {'':<48} {'a':>8} {'b':>8} {'b - a':>8}",
+            f"  {'':<48} {'a':>8} {'b':>8} {'b - a':>12}",
         ]
         for row in self.overall.itertuples():
-            values = [format_value(value, row.unit) for value in (row.a, row.b, row.difference)]
-            bounds = format_bounds(row.low, row.high, row.unit)
-            lines.append(f"  {row.label:<48.48} {' '.join(f'{v:>8}' for v in values)} {bounds}")
+            a, b = format_value(row.a, row.unit), format_value(row.b, row.unit)
+            difference = format_difference(row.difference, row.unit)
+            bounds = format_bounds(row.low, row.high, "points" if row.unit == "share" else row.unit)
+            lines.append(f"  {row.label:<48.48} {a:>8} {b:>8} {difference:>12} {bounds}".rstrip())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

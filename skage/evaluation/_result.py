@@ -200,9 +200,18 @@ def format_value(value: float, unit: str) -> str:
     return f"{100 * value:.1f} %" if unit == "share" else f"{value:.2f}"
 
 
+def format_difference(value: float, unit: str) -> str:
+    """A difference of two figures with its sign; of shares in percentage points."""
+    if value is None or np.isnan(value):
+        return "\N{EN DASH}"
+    return f"{100 * value:+.1f} points" if unit == "share" else f"{value:+.2f}"
+
+
 def format_bounds(low: float, high: float, unit: str) -> str:
     if low is None or np.isnan(low) or np.isnan(high):
         return ""
+    if unit == "points":
+        return f"({100 * low:.1f} to {100 * high:.1f})"
     if unit == "share":
         return f"({100 * low:.1f} to {100 * high:.1f} %)"
     return f"({low:.2f} to {high:.2f})"
