@@ -17,7 +17,7 @@ from skage._activations.frozen import FrozenNetwork  # noqa: E402
 from skage._files.store import open_store  # noqa: E402
 from skage._networks.vgg import VGG, Architecture  # noqa: E402
 
-N_IMAGES, N_KILLS = 2600, 50
+N_IMAGES, N_KILLS = 1200, 20
 
 
 def main(folder):

@@ -205,9 +205,9 @@ def test_a_store_killed_at_any_moment_has_no_wrong_entries(tmp_path):
     )
     result = json.loads(run.stdout)
     assert result["wrong"] == 0
-    assert result["n_cut_short"] == 50
+    assert result["n_cut_short"] == 20
     # What the killed had not stored yet is computed again: a chunk each at most.
-    assert 2600 < result["n_computed"] <= 2600 + 50 * 32
+    assert 1200 < result["n_computed"] <= 1200 + 20 * 32
 
 
 def test_a_failed_write_shifts_no_rows(paths, network, monkeypatch):
