@@ -50,26 +50,6 @@ def check_ages(ages: Any, name: str = "y") -> np.ndarray:
     return array
 
 
-def group_codes(groups: Any) -> np.ndarray:
-    """Return groups, such as persons, as integers from 0 in the order of their appearance.
-
-    Raises
-    ------
-    ValueError
-        If a group is missing (None or NaN).
-    """
-    import pandas as pd  # slow to import, and bins do without it
-
-    codes = pd.factorize(pd.Series(groups))[0]
-    if (codes < 0).any():
-        first = int(np.argmax(codes < 0))
-        raise ValueError(
-            f"groups[{first}] is missing. Give each sample of an unknown person "
-            "a group of its own, as faces.groups of a loader does."
-        )
-    return codes
-
-
 def check_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
     """Return weights as a float64 array of shape (n_samples,), scaled to a maximum of 1.
 

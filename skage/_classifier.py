@@ -22,6 +22,7 @@ from ._activations.frozen import FrozenNetwork
 from ._activations.pool import ActivationPool, release_pages, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
+from ._groups import group_codes, joined
 from ._hardware import resolve_device, resolve_precision, warn_if_forked
 from ._images.reading import (
     ImageError,
@@ -85,6 +86,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         sample_weight: ArrayLike | None = None,
         *,
         targets: AgeTargets | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Train the network.
 
@@ -100,6 +102,9 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
             The ages behind the labels, as `AgeBinner.targets` makes them and
             BinnedAgeRegressor passes them: for losses in years, distributions to learn,
             and the validation MAE. The labels are then codes of its bins.
+        groups : array-like of shape (n_samples,), default=None
+            Persons: images of one, and identical images, are not split between those that
+            are held out for validation and the others.
 
         Returns
         -------
@@ -115,7 +120,8 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         """
         warn_if_forked()
         images = check_images(X)
-        check_consistent_length(images, y)
+        check_consistent_length(images, y, groups)
+        persons = np.arange(len(images)) if groups is None else group_codes(groups)
         labels = check_labels(y, sample_weight, self.class_weight, targets)
         criterion = make_criterion(self.loss, labels)
         config = self._training_config(len(labels.positions))
@@ -135,7 +141,10 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
             pool = shared_pool(network, store) or ActivationPool()
             features = Features(network, store, pool, self._reading())
             versions = self._collect(features, images, labels.positions, sides)
-            learned = labels.targets_of(versions[0].positions)
+            rows = versions[0].positions
+            learned = labels.targets_of(rows)
+            digests = content_digests(images, rows.tolist())
+            together = joined(persons[rows], [d or i for i, d in enumerate(digests)])
             config = self._training_config(len(learned))  # unreadable images are left out
             files = FitFiles(self._get_runtime().checkpoint)
             nets, held_out = [], []
@@ -143,20 +152,28 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
                 _seed(random_state)
                 n_outputs = len(labels.classes) if criterion.regression is None else 1
                 head = base.head(n_outputs, labels.bin_values, config.n_components)
-                is_valid = validation_mask(learned.years, self.validation_fraction, random_state)
+                is_valid = self._validation_mask(learned.years, together, random_state)
                 data = self._training_data(features, versions, learned, is_valid, config)
                 self._prepare_head(head, data)
                 file = files.file(head, *data.facts, *criterion.facts, *config.facts)
                 nets.append(train(head, data, criterion, config, checkpoint=file))
                 data.release(nets[-1].module_)
-                held_out.append(versions[0].positions[is_valid])
+                held_out.append(rows[is_valid])
             files.remove()
         facts = held_out, len(versions[0].errors), preparation_of(images)
         self._set_fitted(labels.classes, frozen, nets, *facts, sides)
-        digests = content_digests(images, versions[0].positions.tolist())
         self.digests_ = digest_table(digest for digest in digests if digest is not None)
         self._make_ready(network)
         return self
+
+    def _validation_mask(self, ages, groups, random_state):
+        mask = validation_mask(ages, groups, self.validation_fraction, random_state)
+        if self.early_stopping and not mask.any():
+            raise ValueError(
+                "early_stopping needs validation images, and all images are of one person or "
+                "identical. Pass images of others, or early_stopping=False."
+            )
+        return mask
 
     def _set_fitted(self, classes, frozen, nets, held_out, n_skipped, preparation, sides):
         self.classes_, self.frozen_, self.nets_ = classes, frozen, nets

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
@@ -20,6 +20,7 @@ from ._calibration.learned import Calibration, Part, calibrate
 from ._calibration.shift import Shift, compare_spread
 from ._checks import check_ages
 from ._distribution import DECODINGS, DistributionRegressor
+from ._held_out import fit_rows
 from ._images.reading import image_tags
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .binning import tails as check_coverage
@@ -443,11 +444,8 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         if isinstance(estimator, FrozenEstimator):
             return estimator.estimator, [(estimator.estimator, np.arange(len(y)))]
 
-        def fitted(rows):
-            weight = {}
-            if sample_weight is not None:
-                weight["sample_weight"] = np.asarray(sample_weight)[rows]
-            return clone(estimator).fit(safe_indexing(X, rows), y[rows], **weight)
+        def fitted(rows=None):
+            return fit_rows(estimator, X, y, rows, sample_weight=sample_weight, groups=groups)
 
         cv = round(1 / self.calibration_fraction) if self.cv is None else self.cv
         folds = split(cv, X, y, groups, self.random_state)
@@ -456,7 +454,7 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
             model = fitted(train)
             return model, [(model, test)]
         parts = [(fitted(train), test) for train, test in check_disjoint(folds, len(y))]
-        return fitted(np.arange(len(y))), parts
+        return fitted(), parts
 
     def _calibrate(self, fitted, X, y, bands, parts):
         """Predict the rows of all parts, learn from them, and set what was learned."""

@@ -8,23 +8,23 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
-    has_fit_parameter,
 )
 
-from ._checks import check_ages, group_codes
+from ._checks import check_ages
 from ._decision.sides import rates_by_side, sides_of_limit
 from ._decision.thresholds import DIGITS, fail_threshold, n_needed, pass_threshold
+from ._groups import group_codes
+from ._held_out import fit_rows, person_folds
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from ._unwrap import unwrap
 from .metrics import over_limit_probability
-from .splits import person_folds
 
 
 class AgeCheck(MetaEstimatorMixin, BaseEstimator):
@@ -311,11 +311,7 @@ class AgeCheck(MetaEstimatorMixin, BaseEstimator):
         what = f"calibration_fraction={self.calibration_fraction}"
         advice = "Pass more images, or a model that is fitted already inside a FrozenEstimator."
         train, rows = next(person_folds(n_folds, y, groups, self.random_state, what, advice))
-        fit_params = {}
-        if groups is not None and has_fit_parameter(self.estimator, "groups"):
-            fit_params["groups"] = groups[train]
-        model = clone(self.estimator).fit(safe_indexing(X, train), y[train], **fit_params)
-        return model, rows
+        return fit_rows(self.estimator, X, y, train, groups=groups), rows
 
     def _check_model(self, estimator):
         model = unwrap(estimator)[0]

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.base import MetaEstimatorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -18,9 +18,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from ._checks import check_ages
 from ._distribution import DECODINGS, DistributionRegressor
+from ._held_out import fit_rows, person_folds
 from ._sklearn import BaseComposition, Interval, StrOptions, fit_context, safe_indexing
 from .binning import AgeBinner
-from .splits import person_folds
 
 _DIGITS = 6  # of a year, to which the members' edges are compared
 
@@ -154,9 +154,10 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         weights = self._check_weights()
         if weights is None:
             train, test = self._split(y, groups)
-            members = self._fit_members(X, y, sample_weight, train)
+            members = self._fit_members(X, y, train, sample_weight, groups)
             weights = _learn_weights(members, safe_indexing(X, test), y[test])
-        self._set_fitted(self._fit_members(X, y, sample_weight), weights)
+        members = self._fit_members(X, y, None, sample_weight, groups)
+        self._set_fitted(members, weights)
         return self
 
     def _set_fitted(self, members, weights):
@@ -254,12 +255,9 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         advice = "Pass a larger validation_fraction, or weights."
         return next(person_folds(n_folds, y, groups, self.random_state, what, advice))
 
-    def _fit_members(self, X, y, sample_weight, rows=None):
-        if rows is not None:
-            X, y = safe_indexing(X, rows), y[rows]
-            sample_weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
-        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return [clone(model).fit(X, y, **weighted) for _, model in self.estimators]
+    def _fit_members(self, X, y, rows, sample_weight, groups):
+        given = {"sample_weight": sample_weight, "groups": groups}
+        return [fit_rows(model, X, y, rows, **given) for _, model in self.estimators]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

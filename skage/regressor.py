@@ -109,6 +109,7 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
         sample_weight: ArrayLike | None = None,
         *,
         age_std: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         **fit_params: Any,
     ) -> Self:
         """Fit the binner and the classifier.
@@ -123,6 +124,9 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
         age_std : array-like of shape (n_samples,), default=None
             Standard deviations of apparent ages, in years. They require a binner with
             ``encoding="gaussian"``.
+        groups : array-like of shape (n_samples,), default=None
+            Persons: a classifier that holds out images for validation, such as
+            VGG16Classifier, keeps those of a person together. Others do not need them.
         **fit_params : dict
             Passed to the classifier's fit, through metadata routing if it is enabled.
 
@@ -157,9 +161,11 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
 
         binner = clone(self.binner) if self.binner is not None else AgeBinner()
         binner.fit(y, sample_weight=sample_weight)
-        targets, name = binner.targets(y, age_std), _targets_parameter(classifier)
-        if name is not None:
-            fit_params = {**fit_params, name: targets}
+        targets, learner = binner.targets(y, age_std), _learner(classifier)
+        if learner is not None:
+            fit_params = {**fit_params, f"{learner}targets": targets}
+            if groups is not None:
+                fit_params[f"{learner}groups"] = groups
         elif targets.distributions is not None:
             raise TypeError(
                 f"{type(classifier).__name__} learns labels, not distributions. Leave out age_std "
@@ -245,10 +251,13 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
         return tags
 
 
-def _targets_parameter(classifier):
-    """Return the fit parameter for `AgeTargets`, or None if the classifier has none."""
+def _learner(classifier):
+    """Return the prefix of the fit parameters of a classifier that learns ages, or None.
+
+    It is "" unless the classifier is a Pipeline.
+    """
     if isinstance(classifier, Pipeline):
         step, last = classifier.steps[-1]
-        name = _targets_parameter(last)
-        return None if name is None else f"{step}__{name}"
-    return "targets" if isinstance(classifier, LearnsAges) else None
+        prefix = _learner(last)
+        return None if prefix is None else f"{step}__{prefix}"
+    return "" if isinstance(classifier, LearnsAges) else None

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ._checks import check_ages, group_codes
+from ._checks import check_ages
+from ._groups import group_codes
 from .binning import AgeBinner
 
 __all__ = ["AgeStratifiedGroupKFold", "published_split"]
@@ -106,40 +107,6 @@ class AgeStratifiedGroupKFold(StratifiedGroupKFold):
             if np.bincount(codes).min() >= self.n_splits:
                 return codes
         return np.zeros(len(ages), dtype=int)
-
-
-def person_folds(
-    n_splits: int, y: np.ndarray, groups: Any, random_state: Any, what: str, advice: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Shuffled folds for an estimator that holds images out in its fit.
-
-    Parameters
-    ----------
-    n_splits : int
-        At least 2 are made.
-    y : ndarray of shape (n_samples,)
-        Ages in years.
-    groups : array-like of shape (n_samples,) or None
-        Persons; None takes each image for another person.
-    random_state : int, RandomState instance or None
-    what, advice : str
-        The beginning and the end of the error message.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer persons or images than folds.
-    """
-    n_splits = max(n_splits, 2)
-    persons = np.arange(len(y)) if groups is None else np.asarray(groups)
-    n_persons = len(np.unique(persons))
-    if n_persons < n_splits:
-        raise ValueError(
-            f"{what} takes at least {n_splits} persons or images; got {n_persons} "
-            f"(n_samples={len(y)}). {advice}"
-        )
-    splitter = AgeStratifiedGroupKFold(n_splits, shuffle=True, random_state=random_state)
-    return splitter.split(y, y, persons)
 
 
 def published_split(

@@ -90,16 +90,45 @@ def held_out_of(faces, fraction):
     """Which images random_state=0 holds out."""
     random = np.random.RandomState(0)
     random.randint(np.iinfo(np.int32).max)
-    return np.flatnonzero(validation_mask(faces.target, fraction, random))
+    each = np.arange(len(faces.target))
+    return np.flatnonzero(validation_mask(faces.target, each, fraction, random))
 
 
 def test_the_validation_split_has_every_age_alike():
     ages = np.repeat([1, 5, 30, 80], [400, 200, 100, 10])
-    held_out = validation_mask(ages, 0.1, np.random.RandomState(0))
+    each = np.arange(710)
+    held_out = validation_mask(ages, each, 0.1, np.random.RandomState(0))
     assert [held_out[ages == age].sum() for age in (1, 5, 30, 80)] == [40, 20, 10, 1]
-    assert (held_out != validation_mask(ages, 0.1, np.random.RandomState(1))).any()
-    assert validation_mask(ages[:3], 0.01, np.random.RandomState(0)).sum() == 1
-    assert not validation_mask(ages, 0.0, np.random.RandomState(0)).any()
+    assert (held_out != validation_mask(ages, each, 0.1, np.random.RandomState(1))).any()
+    assert validation_mask(ages[:3], each[:3], 0.01, np.random.RandomState(0)).sum() == 1
+    assert not validation_mask(ages, each, 0.0, np.random.RandomState(0)).any()
+
+
+def test_the_validation_split_parts_no_person():
+    ages, person = np.repeat([1, 5, 30, 80], 60), np.arange(240) // 3
+    held_out = validation_mask(ages, person, 0.1, np.random.RandomState(0))
+    assert [held_out[ages == age].sum() for age in (1, 5, 30, 80)] == [6, 6, 6, 6]
+    assert not set(person[held_out]) & set(person[~held_out])
+
+
+def test_a_fit_validates_on_other_persons_and_other_images(faces):
+    n = len(faces.data)
+    images, ages = np.concatenate([faces.data, faces.data]), np.tile(faces.target, 2)
+    copies = tiny_model(max_epochs=1, validation_fraction=0.25).fit(images, ages)
+    held_out = set(copies.classifier_.held_out_[0].tolist())
+    assert len(held_out) == 2 * round(n / 4)
+    assert {(i + n) % (2 * n) for i in held_out} == held_out
+    person = np.arange(n) // 4
+    fitted = tiny_model(max_epochs=1, validation_fraction=0.25)
+    fitted.fit(faces.data, faces.target, groups=[f"person {i}" for i in person])
+    held_out = fitted.classifier_.held_out_[0]
+    assert not set(person[held_out]) & set(np.delete(person, held_out))
+    with pytest.raises(ValueError, match="all images are of one person"):
+        fitted.set_params(classifier__early_stopping=True).fit(
+            faces.data, faces.target, groups=[0] * n
+        )
+    with pytest.raises(ValueError, match=r"groups\[1\] is missing"):
+        fitted.fit(faces.data, faces.target, groups=[0, None, *person[2:]])
 
 
 def test_an_ensemble_averages_its_networks(faces):

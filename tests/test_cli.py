@@ -120,6 +120,17 @@ def test_trains_what_is_set(table, tmp_path):
     assert not list((tmp_path / "kept").iterdir())
 
 
+def test_training_validates_on_other_persons(paths, faces, tmp_path):
+    table = tmp_path / "persons.csv"
+    rows = {"path": paths, "age": faces.target, "name": "the same"}
+    pd.DataFrame(rows).to_csv(table, index=False)
+    given = ["train", table, "-o", tmp_path / "age.skage", *TINY, *sets(early_stopping=True)]
+    assert run(*given).exit_code == 0
+    told = run(*given, "--group-column", "name")
+    assert told.exit_code == 1
+    assert "all images are of one person" in told.output
+
+
 def test_a_face_network_is_trained_searched_and_predicts(table, paths, tmp_path, network):
     settings = [
         *("--preset", "face", "--network", network, "--no-progress"),
@@ -754,9 +765,9 @@ def test_all_that_is_written_follows_the_umask(table, tmp_path, model):
 def test_a_model_that_cannot_be_written_in_the_end_is_saved_elsewhere(table, tmp_path, monkeypatch):
     fit = BinnedAgeRegressor.fit
 
-    def vanish(self, *arguments):
+    def vanish(self, *arguments, **options):
         shutil.rmtree(tmp_path / "out")
-        return fit(self, *arguments)
+        return fit(self, *arguments, **options)
 
     (tmp_path / "out").mkdir()
     (tmp_path / "temporary").mkdir()

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skage
-from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor
+from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, CalibratedAgeRegressor
 
 from .conftest import tiny_model
 
@@ -118,6 +118,22 @@ def test_persons_are_not_split_to_learn_weights(tabular):
     train, test = AgeEnsemble([], weights="learned", random_state=0)._split(y, groups)
     assert not set(groups[train]) & set(groups[test])
     assert 0.1 < len(test) / len(y) < 0.3
+
+
+def test_groups_reach_the_members_that_take_them(tabular, pair):
+    class Noting(BinnedAgeRegressor):
+        def fit(self, X, y, groups=None):
+            self.groups_ = groups
+            return super().fit(X, y)
+
+    X, y = tabular
+    average = AgeEnsemble([("noting", Noting(LogisticRegression())), pair[1]])
+    average.fit(X, y, groups=y.tolist())
+    assert (average.estimators_[0].groups_ == y).all()
+    calibrated = CalibratedAgeRegressor(average, random_state=0).fit(X, y, groups=y)
+    within = calibrated.estimator_.estimators_[0].groups_
+    assert len(within) == len(y) - calibrated.n_calibration_
+    assert set(within) < set(y)
 
 
 def test_fitted_models_are_used_as_they_are(tabular, pair):

@@ -251,8 +251,8 @@ def test_nested_parameters_and_a_pipeline_as_classifier(tabular):
 
 def test_ages_reach_a_classifier_that_learns_them_behind_a_pipeline(tabular):
     class Learner(LearnsAges, LogisticRegression):
-        def fit(self, X, y, targets=None):
-            self.targets_ = targets
+        def fit(self, X, y, targets=None, groups=None):
+            self.targets_, self.groups_ = targets, groups
             return super().fit(X, y)
 
     X, y = tabular
@@ -263,7 +263,12 @@ def test_ages_reach_a_classifier_that_learns_them_behind_a_pipeline(tabular):
         assert (last.targets_.ages == y).all()
         assert (last.targets_.bin_values == model.binner_.bin_values_).all()
         assert (last.targets_.distributions == model.binner_.encode(y)).all()
+        assert last.groups_ is None
+        model.fit(X, y, groups=y)
+        last = model.classifier_[-1] if isinstance(child, Pipeline) else model.classifier_
+        assert last.groups_ is y
     child = make_pipeline(StandardScaler(), LogisticRegression())
+    BinnedAgeRegressor(child, AgeBinner(4)).fit(X, y, groups=y)  # it does not need them
     with pytest.raises(TypeError, match="learns labels, not distributions"):
         BinnedAgeRegressor(child, binner).fit(X, y)
 

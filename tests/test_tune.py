@@ -33,13 +33,18 @@ def table(tmp_path, paths, faces):
     return tmp_path / "faces.csv"
 
 
+class Fits(list):
+    """The images that each fit was given, and their groups."""
+
+
 @pytest.fixture
 def fits(monkeypatch):
-    """The images that each fit was given."""
-    seen, fit = [], BinnedAgeRegressor.fit
+    seen, fit = Fits(), BinnedAgeRegressor.fit
+    seen.groups = []
 
     def noting(self, X, *arguments, **options):
         seen.append(X)
+        seen.groups.append(options["groups"])
         return fit(self, X, *arguments, **options)
 
     monkeypatch.setattr(BinnedAgeRegressor, "fit", noting)
@@ -78,6 +83,8 @@ def test_it_writes_a_table_and_the_best_model(table, tmp_path, fits):
 def test_no_fold_parts_a_person(table, fits):
     people = dict(pd.read_csv(table)[["path", "name"]].itertuples(index=False))
     assert tune(table, "--group-column", "name").exit_code == 0
+    for images, groups in zip(fits, fits.groups, strict=True):
+        assert len(set(groups)) == len({people[path] for path in images})
     for images in fits[:-1]:
         outside = set(people) - set(images)
         assert not {people[path] for path in images} & {people[path] for path in outside}
@@ -164,10 +171,10 @@ def test_a_search_that_was_killed_goes_on(table, tmp_path, fits):
 def test_an_interrupted_search_says_how_to_go_on(table, tmp_path, fits, monkeypatch):
     fit = BinnedAgeRegressor.fit
 
-    def interrupt(self, X, *arguments):
+    def interrupt(self, X, *arguments, **options):
         if len(fits) == 2:
             raise KeyboardInterrupt
-        return fit(self, X, *arguments)
+        return fit(self, X, *arguments, **options)
 
     monkeypatch.setattr(BinnedAgeRegressor, "fit", interrupt)
     result = tune(table)
@@ -200,9 +207,9 @@ def test_two_processes_find_the_same(table, tmp_path):
 def test_what_two_candidates_crop_has_their_own_size(table, monkeypatch):
     sizes, fit = [], skage.BinnedAgeRegressor.fit
 
-    def noting(self, X, *arguments):
+    def noting(self, X, *arguments, **options):
         sizes.append((self.classifier.image_size, X[0]._settings.size))
-        return fit(self, X, *arguments)
+        return fit(self, X, *arguments, **options)
 
     monkeypatch.setattr(BinnedAgeRegressor, "fit", noting)
     grid = ["--grid", "classifier.image_size=32,48"]
@@ -263,7 +270,7 @@ def test_the_files_of_two_searches_do_not_meet(table, tmp_path):
 
 
 def test_an_error_is_not_told_to_go_away_by_itself(table, fits, monkeypatch):
-    def fail(self, X, *arguments):
+    def fail(self, X, *arguments, **options):
         raise ValueError("always")
 
     monkeypatch.setattr(BinnedAgeRegressor, "fit", fail)

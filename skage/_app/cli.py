@@ -9,7 +9,7 @@ import click
 
 from .. import __version__
 from .cache import cache
-from .data import data_options, read_faces
+from .data import data_options, group_option, read_faces
 from .evaluate import evaluate
 from .export import export
 from .info import info
@@ -84,6 +84,7 @@ def demo(output: Path, random_state: int, progress: bool) -> None:
     "--checkpoint", type=PathType(), help="Folder from which a training that was killed goes on."
 )
 @data_options
+@group_option
 @face_options
 def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
     """Train on DATA and write a model file.
@@ -108,7 +109,7 @@ def train(recipe: Recipe, data: Path, output: Path, **options: Any) -> None:
         check_fit(model, faces.target)
         side = crop_side(model)
         images = cropped(faces.data, side, **options)
-        model.fit(images, faces.target)
+        model.fit(images, faces.target, groups=faces.groups)
         n_images = count(len(faces.data) - model.classifier_.n_skipped_, "image")
         errors = _validation(model.classifier_, faces.target)
         card = {"data": f"{data.name}, {n_images}", "errors": errors}

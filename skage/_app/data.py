@@ -50,6 +50,14 @@ data_options = with_options(
     ),
 )
 
+#: The column of persons, where images are split.
+group_option = click.option(
+    "--group-column",
+    "group",
+    help="Column of a CSV that names the person. Images of a person, and identical images, are "
+    "not split between folds, nor between training and validation.",
+)
+
 
 def read_faces(
     data: Path,

@@ -106,7 +106,8 @@ class Search:
                 f"--folds {n_folds} is more than the number of persons, or of different images, "
                 f"which is {n_groups}. Lower --folds."
             )
-        self.models, self.images, self.ages = models, images, faces.target
+        self.models, self.images = models, images
+        self.ages, self.groups = faces.target, faces.groups
         splitter = AgeStratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         self.folds = list(splitter.split(faces.data, faces.target, faces.groups))
         self._facts = [preparation, [_file_facts(path) for path in faces.data]]
@@ -180,7 +181,7 @@ class Search:
     def _task(self, i: int, j: int) -> tuple[Any, ...]:
         train, test = self.folds[j]
         parts = ([self.images[i][int(k)] for k in rows] for rows in (train, test))
-        return self.models[i], *parts, self.ages[train], self.ages[test]
+        return self.models[i], *parts, self.ages[train], self.ages[test], self.groups[train]
 
     def _key(self, i: int, j: int) -> str:
         """Digest of all that decides the error of a candidate in a fold."""
@@ -196,7 +197,7 @@ class Search:
             written.append(("file", repr(_file_facts(file))))
         hasher = hashlib.blake2b(digest_size=16)
         hasher.update(repr([__version__, written, self._facts]).encode(errors="surrogateescape"))
-        for rows in (*self.folds[j], self.ages):
+        for rows in (*self.folds[j], self.ages, self.groups):
             hasher.update(rows.tobytes())
         return hasher.hexdigest()
 
@@ -207,7 +208,7 @@ def _file_facts(path: str) -> tuple[str, int, int]:
 
 
 def _fit(
-    model: Any, images: Any, test_images: Any, ages: Any, test_ages: Any, key: str
+    model: Any, images: Any, test_images: Any, ages: Any, test_ages: Any, groups: Any, key: str
 ) -> tuple[dict[str, Any], list[str]]:
     """The line of the journal on a fit, and warnings."""
     from sklearn.base import clone
@@ -218,7 +219,7 @@ def _fit(
         warnings.simplefilter("default", UserWarning)
         begun, mae = time.perf_counter(), None
         try:
-            model = clone(model).fit(images, ages)
+            model = clone(model).fit(images, ages, groups=groups)
             seconds = time.perf_counter() - begun
             mae = -float(scorer(model, test_images, test_ages))
         except ValueError as error:

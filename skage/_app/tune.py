@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .._files.paths import replacing
-from .data import data_options, leave_out_unreadable, read_faces
+from .data import data_options, group_option, leave_out_unreadable, read_faces
 from .model import Recipe, check_fit, crop_side, model_options, pretrained_file
 from .search import Journal, Search, make_table
 from .shell import (
@@ -62,11 +62,7 @@ _SHOWN = 5  # candidates that are printed
 )
 @model_options
 @data_options
-@click.option(
-    "--group-column",
-    "group",
-    help="Column of a CSV that names the person, whose images no fold parts.",
-)
+@group_option
 @face_options
 def tune(
     recipe: Recipe,
@@ -125,7 +121,9 @@ def tune(
             found.round(4).to_csv(opened, index=False)
         _show(found, search.median_mae())
         best = found.index[0]
-        model = recipe.model(**candidates[best]).fit(images[best], faces.target)
+        model = recipe.model(**candidates[best]).fit(
+            images[best], faces.target, groups=faces.groups
+        )
         save_model(model, output, sides[best], **options)
     n_read = len(faces.data) - model.classifier_.n_skipped_
     click.echo(

@@ -12,7 +12,7 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ..splits import person_folds
+from .._held_out import person_folds
 
 
 def check_model(estimator: Any) -> None:

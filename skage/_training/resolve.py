@@ -140,16 +140,27 @@ def n_held_out(n_samples: int, fraction: float) -> int:
 
 
 def validation_mask(
-    ages: np.ndarray, fraction: float, random_state: np.random.RandomState
+    ages: np.ndarray, groups: np.ndarray, fraction: float, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Return the mask of a validation split that is even over the ages."""
-    n_samples = len(ages)
-    n_valid = n_held_out(n_samples, fraction)
-    mask = np.zeros(n_samples, dtype=bool)
+    """Return the mask of a validation split that is even over the ages and parts no group.
+
+    Parameters
+    ----------
+    ages : ndarray of shape (n_samples,)
+    groups : ndarray of shape (n_samples,), int
+        Codes from 0 of images that belong together, such as those of a person.
+    fraction : float
+        Share of the groups to hold out; at least one of them unless it is 0.
+    random_state : RandomState
+    """
+    sizes = np.bincount(groups)
+    ages = np.bincount(groups, ages) / sizes
+    n_groups, n_valid = len(sizes), n_held_out(len(sizes), fraction)
+    mask = np.zeros(n_groups, dtype=bool)
     if n_valid:
-        shuffled = random_state.permutation(n_samples)
+        shuffled = random_state.permutation(n_groups)
         by_age = shuffled[np.argsort(ages[shuffled], kind="stable")]
-        every = n_samples / n_valid
+        every = n_groups / n_valid
         at = (np.arange(n_valid) + random_state.uniform()) * every
         mask[by_age[at.astype(int)]] = True
-    return mask
+    return mask[groups]

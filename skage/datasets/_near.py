@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_consistent_length
 
-from .._checks import group_codes
+from .._groups import group_codes
 from .._images.reading import (
     ImageError,
     check_images,

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.utils import Bunch
 
 from .._checks import OLDEST
 from .._files.paths import resolve_path
+from .._groups import joined
 from .._images.reading import has_image_suffix
 
 _BIRTH_YEARS = 1800, 2100
@@ -314,8 +313,4 @@ def _groups(person: pd.Series, content: np.ndarray) -> np.ndarray:
     codes = pd.factorize(person)[0]
     unknown = codes < 0
     codes[unknown] = codes.max() + 1 + np.arange(unknown.sum())
-    n_persons = int(codes.max()) + 1
-    n_nodes = n_persons + int(content.max()) + 1
-    links = coo_array((np.ones(len(codes)), (codes, n_persons + content)), (n_nodes, n_nodes))
-    _, component = connected_components(links, directed=False)
-    return pd.factorize(component[codes])[0]
+    return joined(codes, content)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import group_codes
+from .._groups import group_codes
 
 MARGIN = 7  # years from the limit to the usual challenge age, as in Challenge 25
 

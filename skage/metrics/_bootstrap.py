@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
 
-from .._checks import group_codes
+from .._groups import group_codes
 from .._sklearn import safe_indexing
 from ._checks import check_between
 

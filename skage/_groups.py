@@ -1,0 +1,49 @@
+"""Groups of samples that no split parts, such as the images of a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+
+def group_codes(groups: Any) -> np.ndarray:
+    """Return groups, such as persons, as integers from 0 in the order of their appearance.
+
+    Raises
+    ------
+    ValueError
+        If a group is missing (None or NaN).
+    """
+    import pandas as pd  # slow to import, and bins do without it
+
+    codes = pd.factorize(pd.Series(groups))[0]
+    if (codes < 0).any():
+        first = int(np.argmax(codes < 0))
+        raise ValueError(
+            f"groups[{first}] is missing. Give each sample of an unknown person "
+            "a group of its own, as faces.groups of a loader does."
+        )
+    return codes
+
+
+def joined(groups: np.ndarray, others: Any) -> np.ndarray:
+    """Return codes from 0 of the groups that two groupings make together.
+
+    Samples that share a group of either are in one group.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (n_samples,)
+        Codes from 0, such as those of persons.
+    others : array-like of shape (n_samples,)
+        The other grouping, such as the digests of the images.
+    """
+    n_groups, other_codes = int(groups.max()) + 1, group_codes(others)
+    n_nodes = n_groups + int(other_codes.max()) + 1
+    links = coo_array(
+        (np.ones(len(groups)), (groups, n_groups + other_codes)), shape=(n_nodes, n_nodes)
+    )
+    return group_codes(connected_components(links, directed=False)[1][groups])
