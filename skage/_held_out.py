@@ -1,7 +1,8 @@
-"""For estimators that hold images out in their fit: the folds, and the fit to the others."""
+"""Images that estimators hold out in their fit: folds, the fit to the others, what was seen."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from ._images.reading import check_images, content_digests
 from ._sklearn import safe_indexing
+from ._unwrap import image_classifiers, unwrap
 from .splits import AgeStratifiedGroupKFold
 
 
@@ -77,3 +80,37 @@ def fit_rows(
         X, y = safe_indexing(X, rows), y[rows]
         options = {name: values[rows] for name, values in options.items()}
     return clone(estimator).fit(X, y, **options)
+
+
+def trained_on(model: Any, X: Any) -> np.ndarray | None:
+    """Which images a fitted model was trained on, as far as it knows; None if it does not.
+
+    Classifiers of images keep digests of the images that they were fitted to.
+    """
+    known = {row.tobytes() for of in image_classifiers(model) for row in of.digests_}
+    if not known:
+        return None
+    received = check_images(unwrap(model, X)[1])
+    return np.array([digest in known for digest in content_digests(received)], dtype=bool)
+
+
+def warn_if_trained_on(model: Any, X: Any, what_for: str, *, stacklevel: int) -> None:
+    """Warn of images that a fitted model is to be measured on and was trained on.
+
+    Parameters
+    ----------
+    model : estimator
+    X : sequence of images, or what the model accepts
+    what_for : str
+        What the images are held out for, behind "images".
+    stacklevel : int
+        1 names this function as the place of the warning, 2 its caller.
+    """
+    seen = trained_on(model, X)
+    if seen is not None and seen.any():
+        warnings.warn(
+            f"The model was trained on {seen.sum():,} of the {len(seen):,} images {what_for}, or "
+            "on identical ones. Its errors on them are smaller than on new images. Leave them out, "
+            "or pass groups in which identical images are together.",
+            stacklevel=stacklevel,
+        )

@@ -20,11 +20,13 @@ from ._calibration.learned import Calibration, Part, calibrate
 from ._calibration.shift import Shift, compare_spread
 from ._checks import check_ages
 from ._distribution import DECODINGS, DistributionRegressor
-from ._held_out import fit_rows
+from ._held_out import fit_rows, warn_if_trained_on
 from ._images.reading import image_tags
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .binning import tails as check_coverage
 from .regressor import BinnedAgeRegressor
+
+_IMAGES = "of the calibration"
 
 
 class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimator):
@@ -214,6 +216,11 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         ValueError
             If the model does not predict distributions, there are too few images to hold
             some out, no calibration image has a prediction, or `bands` do not match `by`.
+
+        Warns
+        -----
+        UserWarning
+            If images that calibrate are identical to some that the model was trained on.
         """
         if y is None:
             raise ValueError(
@@ -226,6 +233,8 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         estimator = BinnedAgeRegressor() if self.estimator is None else self.estimator
         check_model(estimator)
         fitted, parts = self._fit_parts(estimator, X, y, sample_weight, groups)
+        for model, rows in parts:
+            warn_if_trained_on(model, safe_indexing(X, rows), _IMAGES, stacklevel=4)
         self._calibrate(fitted, X, y, bands, parts)
         return self
 
@@ -252,6 +261,11 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         ------
         ValueError
             As in `fit`.
+
+        Warns
+        -----
+        UserWarning
+            As in `fit`.
         """
         check_is_fitted(self)
         self._validate_params()
@@ -259,6 +273,7 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         check_consistent_length(ages, bands)
         X, ages = indexable(X, ages)
         bands = self._check_bands(bands, self.by)
+        warn_if_trained_on(self.estimator_, X, _IMAGES, stacklevel=3)
         rows = np.arange(len(ages))
         self._calibrate(self.estimator_, X, ages, bands, [(self.estimator_, rows)])
         return self

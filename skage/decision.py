@@ -21,7 +21,7 @@ from ._checks import check_ages
 from ._decision.sides import rates_by_side, sides_of_limit
 from ._decision.thresholds import DIGITS, fail_threshold, n_needed, pass_threshold
 from ._groups import group_codes
-from ._held_out import fit_rows, person_folds
+from ._held_out import fit_rows, person_folds, warn_if_trained_on
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from ._unwrap import unwrap
 from .metrics import over_limit_probability
@@ -190,11 +190,18 @@ class AgeCheck(MetaEstimatorMixin, BaseEstimator):
         ValueError
             If the model does not predict a distribution over ages on both sides of the limit,
             or there are too few calibration images for a wanted rate.
+
+        Warns
+        -----
+        UserWarning
+            If images that calibrate are identical to some that the model was trained on.
         """
         ages, persons = _check_ages(X, y, groups)
         model, rows = self._fit_model(X, ages, persons)
         self._check_model(model)
-        _, scores = self._predict(model, safe_indexing(X, rows))
+        images = safe_indexing(X, rows)
+        warn_if_trained_on(model, images, "of the calibration", stacklevel=4)
+        _, scores = self._predict(model, images)
         sides = self._sides(ages[rows], None if persons is None else persons[rows])
         passing, failing = self._learn(scores, sides)
         self.estimator_ = model

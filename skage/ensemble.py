@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from ._checks import check_ages
 from ._distribution import DECODINGS, DistributionRegressor
-from ._held_out import fit_rows, person_folds
+from ._held_out import fit_rows, person_folds, warn_if_trained_on
 from ._sklearn import BaseComposition, Interval, StrOptions, fit_context, safe_indexing
 from .binning import AgeBinner
 
@@ -148,6 +148,11 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         ------
         ValueError
             If there are no members, names are not valid, or the weights do not match.
+
+        Warns
+        -----
+        UserWarning
+            If weights are learned on images that a member was trained on.
         """
         y = check_ages(column_or_1d(y, warn=True))
         check_consistent_length(X, y, sample_weight, groups)
@@ -155,7 +160,10 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         if weights is None:
             train, test = self._split(y, groups)
             members = self._fit_members(X, y, train, sample_weight, groups)
-            weights = _learn_weights(members, safe_indexing(X, test), y[test])
+            images = safe_indexing(X, test)
+            for member in members:
+                warn_if_trained_on(member, images, "that the weights are learned on", stacklevel=4)
+            weights = _learn_weights(members, images, y[test])
         members = self._fit_members(X, y, None, sample_weight, groups)
         self._set_fitted(members, weights)
         return self

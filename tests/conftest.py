@@ -104,6 +104,12 @@ def faces():
 
 
 @pytest.fixture(scope="session")
+def unseen(faces):
+    """The faces mirrored: other images of the same ages, that a model was not trained on."""
+    return np.ascontiguousarray(faces.data[:, :, ::-1])
+
+
+@pytest.fixture(scope="session")
 def paths(faces, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faces")
     names = [str(folder / f"{i}.png") for i in range(len(faces.data))]

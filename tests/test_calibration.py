@@ -282,13 +282,29 @@ def test_images_without_a_prediction_are_left_out():
         model().fit(X[::10], y[::10])
 
 
-def test_unreadable_images_are_counted(faces, paths, tmp_path):
+def test_unreadable_images_are_counted(faces, unseen, paths, tmp_path):
     (tmp_path / "bad.jpg").write_text("no image")
     given = [*paths[:39], str(tmp_path / "bad.jpg")]
-    inner = tiny_model(max_epochs=1, on_error="skip").fit(paths, faces.target)
+    inner = tiny_model(max_epochs=1, on_error="skip").fit(unseen, faces.target)
     with pytest.warns(UserWarning, match="bad.jpg"):
         calibrated = CalibratedAgeRegressor(FrozenEstimator(inner)).fit(given, faces.target)
     assert (calibrated.n_calibration_, calibrated.n_skipped_) == (39, 1)
+
+
+def test_calibrating_with_training_images_is_warned_of(faces, unseen):
+    trained = tiny_model(max_epochs=1).fit(faces.data, faces.target)
+    calibrated = CalibratedAgeRegressor(FrozenEstimator(trained))
+    seen = [*faces.data[:3], *unseen]
+    with pytest.warns(
+        UserWarning, match="trained on 3 of the 43 images of the calibration"
+    ) as told:
+        calibrated.fit(seen, [*faces.target[:3], *faces.target])
+    assert told[0].filename == __file__
+    with pytest.warns(
+        UserWarning, match="trained on 3 of the 43 images of the calibration"
+    ) as told:
+        calibrated.recalibrate(seen, [*faces.target[:3], *faces.target])
+    assert told[0].filename == __file__
 
 
 def test_frozen_held_out_and_crossed(tabular):
@@ -412,19 +428,17 @@ def test_a_few_hundred_images_recalibrate(tabular):
 
 
 @pytest.fixture(scope="module")
-def of_images(faces):
+def of_images(faces, unseen):
     inner = tiny_model(max_epochs=1).fit(faces.data, faces.target)
     sex = np.array(["f", "m"])[np.arange(40) % 2]
     middle = np.median(inner.predict(faces.data))
     return {
         "predicted": model_of(inner, band_width=[middle], min_band_size=5).fit(
-            faces.data, faces.target
+            unseen, faces.target
         ),
-        "group": model_of(inner, by="group", min_band_size=5).fit(
-            faces.data, faces.target, bands=sex
-        ),
+        "group": model_of(inner, by="group", min_band_size=5).fit(unseen, faces.target, bands=sex),
         "true": model_of(inner, by="true", band_width=[30], min_band_size=5, cv=3).fit(
-            faces.data, faces.target
+            unseen, faces.target
         ),
     }
 
@@ -434,7 +448,7 @@ def model_of(inner, **options):
 
 
 @pytest.mark.parametrize("by", ["predicted", "group", "true"])
-def test_pickles_and_model_files_predict_the_same_bits(of_images, by, faces, tmp_path):
+def test_pickles_and_model_files_predict_the_same_bits(of_images, by, faces, unseen, tmp_path):
     calibrated = of_images[by]
     calibrated.save(tmp_path / "age.skage")
     loaded = skage.load(tmp_path / "age.skage")
@@ -451,18 +465,18 @@ def test_pickles_and_model_files_predict_the_same_bits(of_images, by, faces, tmp
         assert other.bands_.equals(calibrated.bands_)
     assert loaded.by == by
     assert loaded.recalibrate(
-        faces.data, faces.target, **{"bands": faces.target > 30} if by == "group" else {}
+        unseen, faces.target, **{"bands": faces.target > 30} if by == "group" else {}
     )
 
 
-def test_a_model_file_holds_a_calibrated_ensemble(faces, tmp_path):
+def test_a_model_file_holds_a_calibrated_ensemble(faces, unseen, tmp_path):
     members = [(str(i), tiny_model(max_epochs=1, random_state=i)) for i in range(2)]
     calibrated = CalibratedAgeRegressor(AgeEnsemble(members), decode="median")
     calibrated.fit(faces.data, faces.target).save(tmp_path / "age.skage")
     loaded = skage.load(tmp_path / "age.skage")
     assert (loaded.predict(faces.data) == calibrated.predict(faces.data)).all()
     with pytest.raises(TypeError, match="Cannot save a CalibratedAgeRegressor of a"):
-        model_of(calibrated).fit(faces.data, faces.target).save(tmp_path / "twice.skage")
+        model_of(calibrated).fit(unseen, faces.target).save(tmp_path / "twice.skage")
 
 
 @pytest.mark.parametrize(

@@ -412,3 +412,11 @@ def test_images_that_cannot_be_read_are_unsure(faces, paths):
     assert {*decisions[:-1]} & {"pass", "fail"}
     assert check.rates_.loc[("under", "unsure"), "no_prediction"] == 1
     assert check.decide(images)["age"].isna().tolist() == [False] * 40 + [True]
+
+
+def test_deciding_by_training_images_is_warned_of(faces):
+    model = tiny_model(max_epochs=1).fit(faces.data, faces.target)
+    check = AgeCheck(FrozenEstimator(model), limit=40, max_false_pass_rate=0.5)
+    with pytest.warns(UserWarning, match="trained on 40 of the 40 images of the cal") as told:
+        check.set_params(max_false_fail_rate=None).fit(faces.data, faces.target)
+    assert told[0].filename == __file__

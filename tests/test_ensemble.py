@@ -217,3 +217,12 @@ def test_skipped_images_are_nan(faces, paths, tmp_path):
 def test_wrong_parameters_are_refused(tabular, pair, options, message):
     with pytest.raises(ValueError, match=message):
         AgeEnsemble(**{"estimators": pair} | options).fit(*tabular)
+
+
+def test_weights_learned_on_training_images_are_warned_of(faces):
+    trained = tiny_model(max_epochs=1).fit(faces.data, faces.target)
+    members = [("a", FrozenEstimator(trained)), ("b", tiny_model(max_epochs=1, random_state=1))]
+    average = AgeEnsemble(members, weights="learned", random_state=0)
+    with pytest.warns(UserWarning, match="trained on 8 of the 8 images that the weights") as told:
+        average.fit(faces.data, faces.target)
+    assert [warning.filename for warning in told] == [__file__]

@@ -232,13 +232,13 @@ def test_int8_needs_images_and_as_many_ages(fitted, faces, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_has_no_nodes_is_refused(fitted, faces, tmp_path):
+def test_what_has_no_nodes_is_refused(fitted, faces, unseen, tmp_path):
     X, y = np.arange(20.0)[:, None], np.arange(20.0)
     others = BinnedAgeRegressor(LogisticRegression(), AgeBinner(3)).fit(X, y)
     with pytest.raises(TypeError, match="model of LogisticRegression"):
         others.export(tmp_path / "age.onnx")
     calibrated = CalibratedAgeRegressor(FrozenEstimator(fitted), min_band_size=10)
-    calibrated.fit(faces.data, faces.target)
+    calibrated.fit(unseen, faces.target)
     outer = AgeEnsemble([("calibrated", FrozenEstimator(calibrated))])
     with pytest.raises(TypeError, match="calibrate the whole"):
         outer.fit(faces.data, faces.target).export(tmp_path / "age.onnx")
@@ -254,13 +254,13 @@ def test_what_has_no_nodes_is_refused(fitted, faces, tmp_path):
 
 @pytest.mark.parametrize("by", ["predicted", "true", "group", None])
 @pytest.mark.parametrize("tails", ["joint", "apart"])
-def test_a_calibrated_model_predicts_the_same(by, tails, network, faces, tmp_path):
+def test_a_calibrated_model_predicts_the_same(by, tails, network, faces, unseen, tmp_path):
     fitted = head_on(network).fit(faces.data, faces.target)
     options = {"by": by, "tails": tails, "band_width": 20, "min_band_size": 10}
     model = CalibratedAgeRegressor(FrozenEstimator(fitted), decode="median", **options)
     bands = {"bands": np.arange(40) % 2} if by == "group" else {}
     for step in (0, 0.3):  # whole ages, and others
-        model.fit(faces.data, faces.target + step, **bands)
+        model.fit(unseen, faces.target + step, **bands)
         loaded = exported(model, tmp_path / "age.onnx", coverage=0.5)
         X = faces.data[:8]
         onnx_model, distribution = loaded.estimator_, model.predict_dist(X)
@@ -272,9 +272,9 @@ def test_a_calibrated_model_predicts_the_same(by, tails, network, faces, tmp_pat
         np.testing.assert_allclose(found[2], loaded.predict_interval(X, 0.5), atol=1e-4)
 
 
-def test_a_calibration_that_no_images_give_is_refused(fitted, faces, tmp_path):
+def test_a_calibration_that_no_images_give_is_refused(fitted, faces, unseen, tmp_path):
     model = CalibratedAgeRegressor(FrozenEstimator(fitted), min_band_size=10)
-    model.fit(faces.data, faces.target).export(tmp_path / "age.onnx", coverage=0.5)
+    model.fit(unseen, faces.target).export(tmp_path / "age.onnx", coverage=0.5)
     facts = {p.key: p.value for p in onnx.load(tmp_path / "age.onnx").metadata_props}
     calibration = json.loads(facts["skage"])["calibration"]
     for name, wrong in (("calibration.codes", ["int64", [7] * 40]), ("calibration.low", ["O", []])):
@@ -309,7 +309,7 @@ def test_a_file_that_predicts_otherwise_is_not_written(fitted, tmp_path, monkeyp
     assert not (tmp_path / "age.onnx").exists()
 
 
-def test_a_loaded_model_is_an_estimator(file, faces, paths):
+def test_a_loaded_model_is_an_estimator(file, faces, unseen, paths):
     model = skage.load(file)
     ages = model.predict(paths)
     np.testing.assert_array_equal(ages, model.predict(faces.data))
@@ -318,7 +318,7 @@ def test_a_loaded_model_is_an_estimator(file, faces, paths):
     np.testing.assert_array_equal(clone(model).fit().predict(paths), ages)
     assert model.score(faces.data, faces.target) <= 1
     calibrated = CalibratedAgeRegressor(FrozenEstimator(model), min_band_size=10)
-    calibrated.fit(faces.data, faces.target)
+    calibrated.fit(unseen, faces.target)
     assert calibrated.predict_interval(faces.data[:2], coverage=0.5).shape == (2, 2)
     with pytest.raises(TypeError, match="Cannot export a OnnxAgeRegressor"):
         model.export(file.with_name("again.onnx"))

@@ -194,6 +194,7 @@ AS_DEX = {
 }
 SOFT = target("gaussian") | loss(cross_entropy=1, expectation_l1=0.1)
 FINE = SOFT | {"classifier__n_components": 2048}
+SMALL = {"classifier__image_size": 128}
 VALIDATED = {"classifier__validation_fraction": 0.1, "classifier__early_stopping": 20}
 FITS: dict[str, Fit] = {
     "default": Fit({}, default=True, mirror=True),
@@ -237,6 +238,10 @@ FITS: dict[str, Fit] = {
     "block5, regression": Fit(regression("l1"), deep=True, decodings=("mean",)),
     "block5, as DEX trains": Fit(AS_DEX, deep=True),
     "block4": Fit({"classifier__trainable": "block4"}, deep=True, mirror=True),
+    "block5, 128 pixels": Fit(SMALL, deep=True, mirror=True),
+    "block5, 128 pixels, 20 epochs": Fit(
+        SMALL | {"classifier__max_epochs": 20}, deep=True, mirror=True
+    ),
     "face network": Fit({"classifier__n_members": 3}, face=True, n_members=(1, 3), mirror=True),
     "face network, searched": Fit({}, face=True, searched=True, mirror=True),
     **{

@@ -13,13 +13,14 @@ from sklearn.utils import check_consistent_length
 from tqdm.auto import tqdm
 
 from .._checks import check_ages
+from .._held_out import trained_on
 from .._sklearn import Interval, validate_params
 from ..metrics import pit_values
 from ._figures import image_values
 from ._groups import YEAR, Cells, group_columns, sex_column
 from ._limit import cell_columns, limit_result, pass_values
 from ._options import check_bands, check_challenge_age, generator, person_codes
-from ._overlap import find_overlap, trained_on
+from ._overlap import find_overlap
 from ._predictions import Predictions, as_predictions
 from ._resampling import CellSums
 from ._result import Evaluation

@@ -10,7 +10,6 @@ import pandas as pd
 from sklearn.utils import check_consistent_length
 
 from .._images.reading import check_images, content_digests
-from .._unwrap import image_classifiers, unwrap
 from ..datasets import find_near_duplicates
 
 
@@ -65,7 +64,7 @@ def find_overlap(
     X_train : sequence of images or None
     groups_train : array-like or None
     seen : ndarray of shape (n_samples,), bool, or None
-        As `trained_on` returns it.
+        As `skage._held_out.trained_on` returns it.
 
     Returns
     -------
@@ -102,15 +101,3 @@ def find_overlap(
         check_consistent_length(trained, groups_train)
         person = pd.Series(np.asarray(groups)).isin(np.asarray(groups_train)).to_numpy()
     return Overlap(identical, near & ~identical, person)
-
-
-def trained_on(model: Any, X: Any) -> np.ndarray | None:
-    """Which images a fitted model was trained on, as far as it knows; None if it does not.
-
-    Classifiers of images keep digests of the images that they were fitted to.
-    """
-    known = {row.tobytes() for of in image_classifiers(model) for row in of.digests_}
-    if not known:
-        return None
-    received = check_images(unwrap(model, X)[1])
-    return np.array([digest in known for digest in content_digests(received)], dtype=bool)
