@@ -252,14 +252,36 @@ FITS: dict[str, Fit] = {
 
 
 ZERO_SHOT = "face network, zero-shot"
-# Averages of the distributions of others, with equal weights: how many networks of each.
-ENSEMBLES = {
-    f"block5, {n} networks": {"block5": 1} | {f"block5, seed {seed}": 1 for seed in range(1, n)}
+SHARES = np.linspace(0, 1, 21)  # of the first of two members
+
+
+@dataclass(frozen=True)
+class Average:
+    """The average of the distributions of other rows.
+
+    Parameters
+    ----------
+    members : dict of str to int
+        How many networks of which row.
+    weighted : bool
+        Whether the share of the first of two members is the one with the smallest error of
+        the median in the other folds. Otherwise all weigh alike.
+    """
+
+    members: dict[str, int]
+    weighted: bool = False
+
+
+AVERAGES = {
+    f"block5, {n} networks": Average(
+        {"block5": 1} | {f"block5, seed {seed}": 1 for seed in range(1, n)}
+    )
     for n in (2, 3, 5)
-} | {
-    "face network, 3 networks + zero-shot": {"face network": 3, ZERO_SHOT: 1},
-    "face network, 3 networks + block5": {"face network": 3, "block5": 1},
-}
+} | {"face network, 3 networks + zero-shot": Average({"face network": 3, ZERO_SHOT: 1})}
+for _row in ("block5", *(name for name in FITS if name.startswith("block5, 128"))):
+    _members = {"face network": 3, _row: 1}
+    AVERAGES[f"face network, 3 networks + {_row}"] = Average(_members)
+    AVERAGES[f"face network, 3 networks + {_row}, weighted"] = Average(_members, weighted=True)
 
 
 class Benchmark:
@@ -277,6 +299,7 @@ class Benchmark:
         self.paths, self.ages, self.fold = read_folds(data)
         self.weights, self.scratch, self.network = weights, scratch, network
         self.cache = scratch / "cache"
+        self.shares: dict[Any, np.ndarray] = {}  # see errors
         (scratch / "fits").mkdir(parents=True, exist_ok=True)
 
     def file(self, name: str, fold: int) -> Path:
@@ -366,30 +389,60 @@ class Benchmark:
         return rows
 
     def known(self, name: str, fold: int) -> dict[str, Any] | None:
-        """The rows of a fit or an ensemble, if they are there."""
-        if name not in ENSEMBLES:
-            file = self.file(name, fold)
-            return json.loads(file.read_text()) if file.exists() else None
-        members = {member: self.known(member, fold) for member in ENSEMBLES[name]}
-        if not all(members.values()):
+        """The rows of a fit or an average, if they are there."""
+        if name in AVERAGES:
+            return self.average(name, fold)
+        file = self.file(name, fold)
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def average(self, name: str, fold: int) -> dict[str, Any] | None:
+        average = AVERAGES[name]
+        needed = range(5) if average.weighted else [fold]
+        if not all(self.known(member, k) for member in average.members for k in needed):
             return None
-        test = self.fold == fold
         rows = {}
         for view in (None, "mirror"):
-            keys = {k: variant(n, view, "mean") for k, n in ENSEMBLES[name].items()}
-            shared = {k: members[k][key] for k, key in keys.items()}
-            stored = [
-                (k, FrozenEstimator(Stored(self.binner(k, fold), np.array(cells["distribution"]))))
-                for k, cells in shared.items()
-            ]
-            model = AgeEnsemble(stored).fit(self.paths[test], self.ages[test])
-            distribution = model.predict_dist(self.paths[test])
-            seconds = sum(cells["seconds"] for cells in shared.values())
-            n_trained = sum(cells["n_trained"] for cells in shared.values())
+            share = None
+            if average.weighted:
+                others = [self.errors(name, view, other) for other in range(5) if other != fold]
+                share = float(SHARES[np.mean(others, axis=0).argmin()])
+                print(f"    {name}, {view or 'no view'}, fold {fold}: share {share:.2f}")
+            model, distribution = self.averaged(name, view, fold, share)
+            cells = self.cells(name, view, fold).values()
+            seconds, n_trained = (sum(of[k] for of in cells) for k in ("seconds", "n_trained"))
             for decode in ("mean", "median", "mode"):
                 ages = model.set_params(decode=decode).decode_dist(distribution)
                 rows[variant(1, view, decode)] = row(ages, seconds, n_trained)
         return rows
+
+    def cells(self, name: str, view: str | None, fold: int) -> dict[str, Any]:
+        """What is known of each member of an average."""
+        members = AVERAGES[name].members.items()
+        return {of: self.known(of, fold)[variant(n, view, "mean")] for of, n in members}
+
+    def averaged(
+        self, name: str, view: str | None, fold: int, share: float | None
+    ) -> tuple[AgeEnsemble, np.ndarray]:
+        """An average and its distributions of a fold's images."""
+        stored = [
+            (of, FrozenEstimator(Stored(self.binner(of, fold), np.array(cells["distribution"]))))
+            for of, cells in self.cells(name, view, fold).items()
+        ]
+        weights = None if share is None else (share, 1 - share)
+        test = self.fold == fold
+        model = AgeEnsemble(stored, weights=weights).fit(self.paths[test], self.ages[test])
+        return model, model.predict_dist(self.paths[test])
+
+    def errors(self, name: str, view: str | None, fold: int) -> np.ndarray:
+        """Mean absolute errors of the median by share of the first member."""
+        key = name, view, fold
+        if key not in self.shares:
+            self.shares[key] = np.empty(len(SHARES))
+            for i, share in enumerate(SHARES):
+                model, distribution = self.averaged(name, view, fold, share)
+                ages = model.set_params(decode="median").decode_dist(distribution)
+                self.shares[key][i] = np.abs(ages - self.ages[self.fold == fold]).mean()
+        return self.shares[key]
 
     def binner(self, name: str, fold: int) -> AgeBinner:
         """The fitted bins of a row."""
@@ -435,7 +488,7 @@ class Benchmark:
     def rows(self, folds: Sequence[int]) -> Rows:
         """All that is there of some folds."""
         rows: Rows = {}
-        for name in ("constant median", "the earlier attempt", ZERO_SHOT, *FITS, *ENSEMBLES):
+        for name in ("constant median", "the earlier attempt", ZERO_SHOT, *FITS, *AVERAGES):
             for fold in folds:
                 found = self.known(name, fold)
                 if found == {}:
