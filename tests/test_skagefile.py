@@ -11,7 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from torchvision.models import vgg11
 
 import skage
-from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, EmbeddingClassifier, Preprocessing
+from skage import (
+    AgeBinner,
+    AgeEnsemble,
+    BinnedAgeRegressor,
+    CalibratedAgeRegressor,
+    EmbeddingClassifier,
+    Preprocessing,
+)
 from skage._files.container import read_container, write_container
 from skage.augment import Jitter
 
@@ -365,6 +372,16 @@ def test_an_onnx_network_by_reference_is_found_again(faces, tmp_path):
         skage.load(path)
     loaded = skage.load(path, weights=tmp_path / "renamed.onnx")
     assert (loaded.predict(faces.data) == ages).all()
+
+
+def test_a_calibrated_model_by_reference_is_found_again(faces, tmp_path, pretrained):
+    members = [(name, tiny_model(max_epochs=1, weights=str(pretrained))) for name in "ab"]
+    model = CalibratedAgeRegressor(AgeEnsemble(members), min_band_size=5, random_state=0)
+    path = tmp_path / "age.skage"
+    model.fit(faces.data, faces.target).save(path, frozen="reference")
+    assert path.stat().st_size < pretrained.stat().st_size
+    loaded = skage.load(path)
+    assert (loaded.predict_dist(faces.data) == model.predict_dist(faces.data)).all()
 
 
 def test_a_model_without_frozen_layers_is_not_saved_by_reference(faces, tmp_path):
