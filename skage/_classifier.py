@@ -22,7 +22,7 @@ from ._activations.frozen import FrozenNetwork
 from ._activations.pool import ActivationPool, release_pages, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
-from ._groups import group_codes, joined
+from ._groups import TakesGroups, group_codes, joined
 from ._hardware import resolve_device, resolve_precision, warn_if_forked
 from ._images.reading import (
     ImageError,
@@ -36,7 +36,7 @@ from ._nested import with_defaults
 from ._sklearn import Interval, StrOptions, fit_context
 from ._targets import AgeTargets, LearnsAges
 from ._training.checkpoint import FitFiles
-from ._training.resolve import make_criterion, validation_mask, warn_if_few
+from ._training.resolve import make_criterion, n_held_out, validation_mask, warn_if_few
 from ._training.targets import check_labels
 from ._training.train import TrainingData, train
 from .augment import Jitter, views
@@ -46,7 +46,7 @@ from .runtime import Runtime
 from .schedules import OneCycle, StepDecay
 
 
-class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
+class ImageClassifier(TakesGroups, LearnsAges, ClassifierMixin, BaseEstimator):
     """A classifier of images: frozen layers, and a head that skorch trains on their activations.
 
     Subclasses have the parameters, and say in `_make_network`, `_sides` and
@@ -124,7 +124,7 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         persons = np.arange(len(images)) if groups is None else group_codes(groups)
         labels = check_labels(y, sample_weight, self.class_weight, targets)
         criterion = make_criterion(self.loss, labels)
-        config = self._training_config(len(labels.positions))
+        config = self._check_fit(len(labels.positions))
         warn_if_few(len(labels.positions), self._is_automatic(config))
         random_state = check_random_state(self.random_state)
 
@@ -145,14 +145,14 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
             learned = labels.targets_of(rows)
             digests = content_digests(images, rows.tolist())
             together = joined(persons[rows], [d or i for i, d in enumerate(digests)])
-            config = self._training_config(len(learned))  # unreadable images are left out
             files = FitFiles(self._get_runtime().checkpoint)
             nets, held_out = [], []
             for _ in range(self.n_members):
                 _seed(random_state)
+                is_valid = self._validation_mask(learned.years, together, random_state)
+                config = self._training_config((~is_valid).sum())
                 n_outputs = len(labels.classes) if criterion.regression is None else 1
                 head = base.head(n_outputs, labels.bin_values, config.n_components)
-                is_valid = self._validation_mask(learned.years, together, random_state)
                 data = self._training_data(features, versions, learned, is_valid, config)
                 self._prepare_head(head, data)
                 file = files.file(head, *data.facts, *criterion.facts, *config.facts)
@@ -168,11 +168,15 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
 
     def _validation_mask(self, ages, groups, random_state):
         mask = validation_mask(ages, groups, self.validation_fraction, random_state)
-        if self.early_stopping and not mask.any():
-            raise ValueError(
-                "early_stopping needs validation images, and all images are of one person or "
-                "identical. Pass images of others, or early_stopping=False."
+        if self.validation_fraction and not mask.any():
+            message = (
+                "No image can be held out for validation: all are of one person, or identical. "
+                "Pass images of others, or"
             )
+            if self.early_stopping:
+                raise ValueError(f"{message} early_stopping=False.")
+            if len(mask) > 1:
+                warnings.warn(f"{message} validation_fraction=0.", stacklevel=4)
         return mask
 
     def _set_fitted(self, classes, frozen, nets, held_out, n_skipped, preparation, sides):
@@ -349,9 +353,13 @@ class ImageClassifier(LearnsAges, ClassifierMixin, BaseEstimator):
         """Sides in pixels that the network sees, and that images are resized to before."""
         raise NotImplementedError
 
-    def _training_config(self, n_images):
-        """Resolve the parameters for this number of images, and refuse what cannot work."""
+    def _training_config(self, n_training):
+        """Resolve the parameters for this number of training images; refuse what cannot work."""
         raise NotImplementedError
+
+    def _check_fit(self, n_images):
+        """The configuration of a fit to about this number of images, validation included."""
+        return self._training_config(n_images - n_held_out(n_images, self.validation_fraction))
 
     def _is_repeatable(self):
         """Whether another fit can have the same frozen layers, so that activations are kept."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+
+class TakesGroups:
+    """Mixin of estimators whose fit takes groups: metadata routing passes them by default.
+
+    Splitters that use groups have the same default.
+    """
+
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
 
 
 def group_codes(groups: Any) -> np.ndarray:
@@ -47,3 +59,16 @@ def joined(groups: np.ndarray, others: Any) -> np.ndarray:
         (np.ones(len(groups)), (groups, n_groups + other_codes)), shape=(n_nodes, n_nodes)
     )
     return group_codes(connected_components(links, directed=False)[1][groups])
+
+
+def groups_parameter(estimator: Any) -> str | None:
+    """Return the parameter of fit that takes groups, or None.
+
+    It is that of the last step of a Pipeline. A search passes groups to its splitter.
+    """
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        name = groups_parameter(last)
+        return None if name is None else f"{step}__{name}"
+    is_search = isinstance(estimator, GridSearchCV | RandomizedSearchCV)
+    return "groups" if is_search or has_fit_parameter(estimator, "groups") else None

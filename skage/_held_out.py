@@ -9,16 +9,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils import get_tags
 
+from ._groups import group_codes, groups_parameter, joined
 from ._images.reading import check_images, content_digests
-from ._sklearn import safe_indexing
-from ._unwrap import image_classifiers, unwrap
+from ._sklearn import num_samples, safe_indexing
+from ._unwrap import image_classifiers_with
 from .splits import AgeStratifiedGroupKFold
 
 
+def person_codes(estimator: Any, X: Any, groups: Any) -> np.ndarray:
+    """Return the persons of samples, in which identical images are one person.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is fitted. Its tags say whether X are images.
+    X : sequence of n_samples images, or what the estimator accepts
+    groups : array-like of shape (n_samples,) or None
+        Persons; None takes each sample for another one.
+
+    Returns
+    -------
+    persons : ndarray of shape (n_samples,), int
+
+    Raises
+    ------
+    ValueError
+        If a group is missing.
+    """
+    persons = np.arange(num_samples(X)) if groups is None else group_codes(groups)
+    tags = get_tags(estimator).input_tags
+    if not (tags.string and tags.three_d_array):  # as `image_tags` sets them
+        return persons
+    digests = content_digests(check_images(X))
+    return joined(persons, [digest or i for i, digest in enumerate(digests)])
+
+
 def person_folds(
-    n_splits: int, y: np.ndarray, groups: Any, random_state: Any, what: str, advice: str
+    n_splits: int, y: np.ndarray, persons: np.ndarray, random_state: Any, what: str, advice: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Shuffled folds for an estimator that holds images out in its fit.
 
@@ -28,8 +57,8 @@ def person_folds(
         At least 2 are made.
     y : ndarray of shape (n_samples,)
         Ages in years.
-    groups : array-like of shape (n_samples,) or None
-        Persons; None takes each image for another person.
+    persons : ndarray of shape (n_samples,)
+        As `person_codes` returns them.
     random_state : int, RandomState instance or None
     what, advice : str
         The beginning and the end of the error message.
@@ -40,7 +69,6 @@ def person_folds(
         If there are fewer persons or images than folds.
     """
     n_splits = max(n_splits, 2)
-    persons = np.arange(len(y)) if groups is None else np.asarray(groups)
     n_persons = len(np.unique(persons))
     if n_persons < n_splits:
         raise ValueError(
@@ -74,8 +102,8 @@ def fit_rows(
     options = {}
     if sample_weight is not None:
         options["sample_weight"] = np.asarray(sample_weight)
-    if groups is not None and has_fit_parameter(estimator, "groups"):
-        options["groups"] = np.asarray(groups)
+    if groups is not None and (name := groups_parameter(estimator)):
+        options[name] = np.asarray(groups)
     if rows is not None:
         X, y = safe_indexing(X, rows), y[rows]
         options = {name: values[rows] for name, values in options.items()}
@@ -87,11 +115,14 @@ def trained_on(model: Any, X: Any) -> np.ndarray | None:
 
     Classifiers of images keep digests of the images that they were fitted to.
     """
-    known = {row.tobytes() for of in image_classifiers(model) for row in of.digests_}
-    if not known:
-        return None
-    received = check_images(unwrap(model, X)[1])
-    return np.array([digest in known for digest in content_digests(received)], dtype=bool)
+    seen: np.ndarray | None = None
+    for classifier, received in image_classifiers_with(model, X):
+        known = {row.tobytes() for row in classifier.digests_}
+        if known:
+            digests = content_digests(check_images(received))
+            found = np.array([digest in known for digest in digests], dtype=bool)
+            seen = found if seen is None else seen | found
+    return seen
 
 
 def warn_if_trained_on(model: Any, X: Any, what_for: str, *, stacklevel: int) -> None:

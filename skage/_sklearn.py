@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
     "BaseComposition",
@@ -24,6 +25,7 @@ __all__ = [
     "StrOptions",
     "check_sample_weight",
     "fit_context",
+    "num_samples",
     "routing_enabled",
     "safe_indexing",
     "validate_params",

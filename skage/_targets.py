@@ -28,4 +28,4 @@ class AgeTargets:
 
 
 class LearnsAges:
-    """Mixin of classifiers whose ``fit(X, y, targets=..., groups=...)`` takes `AgeTargets`."""
+    """Mixin of classifiers whose ``fit(X, y, targets=...)`` takes `AgeTargets`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -38,14 +39,29 @@ def unwrap(estimator: Any, X: Any = None) -> tuple[Any, Any]:
 
 def image_classifiers(model: Any) -> Iterator[Any]:
     """Iterate over the fitted classifiers of images that a fitted model predicts with."""
-    model = unwrap(model)[0]
+    for classifier, _ in image_classifiers_with(model, None):
+        yield classifier
+
+
+def image_classifiers_with(model: Any, X: Any) -> Iterator[tuple[Any, Any]]:
+    """Iterate over the fitted classifiers of images and X as each of them receives it."""
+    model, X = unwrap(model, X)
     if hasattr(model, "on_error"):
-        yield model
+        yield model, X
     for name in ("classifier_", "estimator_", "estimators_"):
         children = getattr(model, name, None)
         for child in children if isinstance(children, list) else [children]:
-            if hasattr(child, "fit"):
-                yield from image_classifiers(child)
+            # The estimator_ of a forest is a template that is not fitted.
+            if hasattr(child, "fit") and _is_fitted(child):
+                yield from image_classifiers_with(child, X)
+
+
+def _is_fitted(estimator: Any) -> bool:
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
 
 
 @contextmanager

@@ -15,12 +15,13 @@ from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from ._calibration.conformal import normalised
-from ._calibration.images import check_disjoint, check_model, split
+from ._calibration.images import check_model, split
 from ._calibration.learned import Calibration, Part, calibrate
 from ._calibration.shift import Shift, compare_spread
 from ._checks import check_ages
 from ._distribution import DECODINGS, DistributionRegressor
-from ._held_out import fit_rows, warn_if_trained_on
+from ._groups import TakesGroups
+from ._held_out import fit_rows, person_codes, warn_if_trained_on
 from ._images.reading import image_tags
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .binning import tails as check_coverage
@@ -29,7 +30,7 @@ from .regressor import BinnedAgeRegressor
 _IMAGES = "of the calibration"
 
 
-class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimator):
+class CalibratedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegressor, BaseEstimator):
     """Calibrate the distributions and intervals of a model on images of known age.
 
     The intervals are conformal (distributional conformal prediction: Chernozhukov, Wüthrich
@@ -203,7 +204,8 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights for the model. Calibration images all count alike.
         groups : array-like of shape (n_samples,), default=None
-            Persons: images of one are not split between fitting and calibrating.
+            Persons: images of one are not split between fitting and calibrating. Identical
+            images never are.
         bands : array-like of shape (n_samples,), default=None
             The group of each image if `by` is "group", such as the sex.
 
@@ -215,7 +217,8 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         ------
         ValueError
             If the model does not predict distributions, there are too few images to hold
-            some out, no calibration image has a prediction, or `bands` do not match `by`.
+            some out, no calibration image has a prediction, `bands` do not match `by`, or a
+            splitter passed as `cv` splits a person.
 
         Warns
         -----
@@ -232,13 +235,21 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         bands = self._check_bands(bands, self.by)
         estimator = BinnedAgeRegressor() if self.estimator is None else self.estimator
         check_model(estimator)
-        fitted, parts = self._fit_parts(estimator, X, y, sample_weight, groups)
+        persons = person_codes(self, X, groups)
+        fitted, parts = self._fit_parts(estimator, X, y, sample_weight, groups, persons)
         for model, rows in parts:
             warn_if_trained_on(model, safe_indexing(X, rows), _IMAGES, stacklevel=4)
-        self._calibrate(fitted, X, y, bands, parts)
+        self._calibrate(fitted, X, y, bands, persons, parts)
         return self
 
-    def recalibrate(self, X: Any, y: ArrayLike, *, bands: ArrayLike | None = None) -> Self:
+    def recalibrate(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        bands: ArrayLike | None = None,
+    ) -> Self:
         """Calibrate the fitted model anew, on other images of known age.
 
         Do this where new images are of another kind than those of the calibration, with a
@@ -249,6 +260,8 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         X : sequence of n_samples images, or what the model accepts
         y : array-like of shape (n_samples,)
             Ages in years.
+        groups : array-like of shape (n_samples,), default=None
+            Persons.
         bands : array-like of shape (n_samples,), default=None
             The group of each image if `by` is "group".
 
@@ -270,12 +283,13 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
         check_is_fitted(self)
         self._validate_params()
         ages = check_ages(column_or_1d(y, warn=True))
-        check_consistent_length(ages, bands)
+        check_consistent_length(ages, groups, bands)
         X, ages = indexable(X, ages)
         bands = self._check_bands(bands, self.by)
         warn_if_trained_on(self.estimator_, X, _IMAGES, stacklevel=3)
         rows = np.arange(len(ages))
-        self._calibrate(self.estimator_, X, ages, bands, [(self.estimator_, rows)])
+        persons = person_codes(self, X, groups)
+        self._calibrate(self.estimator_, X, ages, bands, persons, [(self.estimator_, rows)])
         return self
 
     def predict_dist(self, X: Any) -> np.ndarray:
@@ -454,7 +468,7 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
             )
         return bands
 
-    def _fit_parts(self, estimator, X, y, sample_weight, groups):
+    def _fit_parts(self, estimator, X, y, sample_weight, groups, persons):
         """The model for new images, and models with the rows that each calibrates."""
         if isinstance(estimator, FrozenEstimator):
             return estimator.estimator, [(estimator.estimator, np.arange(len(y)))]
@@ -463,15 +477,14 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
             return fit_rows(estimator, X, y, rows, sample_weight=sample_weight, groups=groups)
 
         cv = round(1 / self.calibration_fraction) if self.cv is None else self.cv
-        folds = split(cv, X, y, groups, self.random_state)
+        folds = split(cv, X, y, groups, persons, self.random_state)
         if self.cv is None:
-            train, test = next(folds)
+            train, test = folds[0]
             model = fitted(train)
             return model, [(model, test)]
-        parts = [(fitted(train), test) for train, test in check_disjoint(folds, len(y))]
-        return fitted(), parts
+        return fitted(), [(fitted(train), test) for train, test in folds]
 
-    def _calibrate(self, fitted, X, y, bands, parts):
+    def _calibrate(self, fitted, X, y, bands, persons, parts):
         """Predict the rows of all parts, learn from them, and set what was learned."""
         found, readable = [], []
         for model, rows in parts:
@@ -480,7 +493,7 @@ class CalibratedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEsti
             readable.append(rows[known])
             if known.any():
                 p = normalised(distribution[known])
-                found.append(Part(p, model.binner_, y[rows[known]]))
+                found.append(Part(p, model.binner_, y[rows[known]], persons[rows[known]]))
         if not found:
             raise ValueError(
                 f"None of the {sum(len(rows) for _, rows in parts)} calibration images has a "

@@ -13,7 +13,7 @@ from ._classifier import ImageClassifier
 from ._networks.vgg import BACKBONES, BLOCKS, TRAINABLE, VGG, Architecture
 from ._sklearn import Interval, StrOptions
 from ._training import auto
-from ._training.resolve import check_layers, n_held_out, training_config
+from ._training.resolve import check_layers, training_config
 from .augment import Jitter
 from .runtime import Runtime
 from .schedules import OneCycle, StepDecay
@@ -133,8 +133,9 @@ class VGG16Classifier(ImageClassifier):
         leaves it to a scheduler among the `callbacks`.
 
     validation_fraction : float, default=0.1
-        Fraction of the training images that is held out, evenly over the ages, to
-        record the validation loss and MAE. 0 trains on all images.
+        Fraction of the images passed to fit that is held out, evenly over the ages, to
+        record the validation loss and MAE. Identical images, and those of a person if fit
+        is given `groups`, stay together. 0 trains on all images.
 
     early_stopping : bool or int, default=False
         Whether to stop after 5 epochs, or this number of epochs, in which the
@@ -280,12 +281,11 @@ class VGG16Classifier(ImageClassifier):
     def _make_network(self):
         return VGG(self._architecture(), self.weights)
 
-    def _training_config(self, n_images):
+    def _training_config(self, n_training):
         self._check_ratios()
-        n_trained = n_images - n_held_out(n_images, self.validation_fraction)
-        n_components = self._check_components(n_trained)
+        n_components = self._check_components(n_training)
         lr = auto.learning_rate(self.optimizer, compressed=n_components is not None)
-        return training_config(self, n_images, n_components, lr, self.lr_ratio)
+        return training_config(self, n_training, n_components, lr, self.lr_ratio)
 
     def _is_repeatable(self):
         return self.weights is not None or isinstance(self.random_state, Integral)
@@ -294,15 +294,15 @@ class VGG16Classifier(ImageClassifier):
         compresses = self.n_components == "auto" and config.n_components is not None
         return compresses or super()._is_automatic(config)
 
-    def _check_components(self, n_trained):
+    def _check_components(self, n_training):
         """Number of components for this number of training images, or None."""
         n_components = self.n_components
         is_dense = self.trainable in ("output", "classifier")
         has_fresh = self.hidden_layer_sizes is not None or self.trainable == "output"
         n_activations = self._architecture().n_activations
         if n_components == "auto":
-            most = min(n_trained, n_activations)
-            return auto.n_components(n_trained, most) if is_dense and has_fresh else None
+            most = min(n_training, n_activations)
+            return auto.n_components(n_training, most) if is_dense and has_fresh else None
         if n_components is None:
             return None
         if not is_dense:
@@ -316,10 +316,10 @@ class VGG16Classifier(ImageClassifier):
                 f"n_components={n_components} needs fresh layers, but hidden_layer_sizes=None "
                 "keeps VGG16's own. Pass hidden_layer_sizes=(512,), or trainable='output'."
             )
-        if n_components > min(n_trained, n_activations):
+        if n_components > min(n_training, n_activations):
             raise ValueError(
                 f"n_components={n_components} exceeds the number of training images "
-                f"({n_trained}) or of activations per image ({n_activations}). Pass a lower "
+                f"({n_training}) or of activations per image ({n_activations}). Pass a lower "
                 "n_components, or 'auto'."
             )
         return n_components

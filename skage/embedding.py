@@ -109,8 +109,8 @@ class EmbeddingClassifier(ImageClassifier):
         How the learning rate changes; None stands for ``StepDecay(step=10, gamma=0.1)``.
 
     validation_fraction : float, default=0.1
-        Fraction of the training images that is held out to record the validation loss
-        and MAE. 0 trains on all images.
+        Fraction of the images passed to fit that is held out to record the validation
+        loss and MAE; see `VGG16Classifier`. 0 trains on all images.
 
     early_stopping : bool or int, default=False
         Whether to stop after 5 epochs, or this number of epochs, without improvement on
@@ -301,10 +301,10 @@ class EmbeddingClassifier(ImageClassifier):
         size = self._layers().size
         return size, size
 
-    def _training_config(self, n_images):
+    def _training_config(self, n_training):
         check_layers(self.hidden_layer_sizes)
         lr = auto.embedding_lr(self.optimizer)
-        return training_config(self, n_images, None, lr, self.lr_ratio)
+        return training_config(self, n_training, None, lr, self.lr_ratio)
 
     def _prepare_head(self, head, data):
         rows = data.rows[~data.is_valid, 0]

@@ -16,16 +16,17 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from ._checks import check_ages
+from ._checks import check_ages, check_weights
 from ._distribution import DECODINGS, DistributionRegressor
-from ._held_out import fit_rows, person_folds, warn_if_trained_on
+from ._groups import TakesGroups
+from ._held_out import fit_rows, person_codes, person_folds, warn_if_trained_on
 from ._sklearn import BaseComposition, Interval, StrOptions, fit_context, safe_indexing
 from .binning import AgeBinner
 
 _DIGITS = 6  # of a year, to which the members' edges are compared
 
 
-class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
+class AgeEnsemble(TakesGroups, MetaEstimatorMixin, DistributionRegressor, BaseComposition):
     """Fit several models, and average the distributions over age that they predict.
 
     The members may have other networks, seeds and bins. Their distributions are put on one
@@ -135,7 +136,7 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         y : array-like of shape (n_samples,)
             Ages in years.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights for the members.
+            Sample weights for the members, and for the images that weights are learned on.
         groups : array-like of shape (n_samples,), default=None
             Persons: images of one are not split between those held out to learn weights
             and the others.
@@ -158,12 +159,13 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
         check_consistent_length(X, y, sample_weight, groups)
         weights = self._check_weights()
         if weights is None:
-            train, test = self._split(y, groups)
+            train, test = self._split(X, y, groups)
             members = self._fit_members(X, y, train, sample_weight, groups)
             images = safe_indexing(X, test)
             for member in members:
                 warn_if_trained_on(member, images, "that the weights are learned on", stacklevel=4)
-            weights = _learn_weights(members, images, y[test])
+            counts = None if sample_weight is None else np.asarray(sample_weight)[test]
+            weights = _learn_weights(members, images, y[test], counts)
         members = self._fit_members(X, y, None, sample_weight, groups)
         self._set_fitted(members, weights)
         return self
@@ -257,11 +259,12 @@ class AgeEnsemble(MetaEstimatorMixin, DistributionRegressor, BaseComposition):
             )
         return weights / weights.sum()
 
-    def _split(self, y, groups):
+    def _split(self, X, y, groups):
+        persons = person_codes(self, X, groups)
         n_folds = round(1 / self.validation_fraction)
         what = f"Learning weights with validation_fraction={self.validation_fraction}"
         advice = "Pass a larger validation_fraction, or weights."
-        return next(person_folds(n_folds, y, groups, self.random_state, what, advice))
+        return next(person_folds(n_folds, y, persons, self.random_state, what, advice))
 
     def _fit_members(self, X, y, rows, sample_weight, groups):
         given = {"sample_weight": sample_weight, "groups": groups}
@@ -303,20 +306,21 @@ def _rebinned(member, X, edges):
     return (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _learn_weights(members, X, ages):
+def _learn_weights(members, X, ages, sample_weight=None):
     """Weights of the members' mixture with the lowest mean CRPS."""
     edges = _common_bins(members).bin_edges_
     below = [_rebinned(member, X, edges).astype(float).cumsum(axis=1) for member in members]
     F = np.stack(below)  # (members, images, bins)
-    readable = ~np.isnan(F).any(axis=(0, 2))
-    if not readable.any():
+    counts = check_weights(sample_weight, len(ages))
+    used = ~np.isnan(F).any(axis=(0, 2)) & (counts > 0)
+    if not used.any():
         raise ValueError("None of the images held out to learn weights has a prediction.")
-    F, ages = F[:, readable], ages[readable]
+    F, ages, counts = F[:, used], ages[used], counts[used] / counts[used].sum()
     widths = np.diff(edges)
     happened = (ages[:, None] <= edges[1:]).astype(float)
     # The score is quadratic in the weights.
-    A = np.einsum("mij,nij,j->mn", F, F, widths) / len(ages)
-    b = np.einsum("mij,ij,j->m", F, happened, widths) / len(ages)
+    A = np.einsum("mij,nij,i,j->mn", F, F, counts, widths, optimize=True)
+    b = np.einsum("mij,ij,i,j->m", F, happened, counts, widths, optimize=True)
     n_members = len(members)
     found = minimize(
         lambda w: w @ A @ w - 2 * b @ w,

@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
 
 from ._checks import check_ages, check_weights
 from ._distribution import DECODINGS, DistributionRegressor
+from ._groups import TakesGroups, groups_parameter
 from ._images.reading import image_tags
 from ._nested import with_defaults
 from ._sklearn import HasMethods, StrOptions, fit_context, routing_enabled
@@ -33,7 +34,7 @@ from ._targets import LearnsAges
 from .binning import AgeBinner
 
 
-class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimator):
+class BinnedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegressor, BaseEstimator):
     """Predict age as the expectation over age bins (DEX, Rothe et al., IJCV 2016).
 
     A classifier predicts the probabilities p of the bins, the binner provides their
@@ -125,8 +126,8 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
             Standard deviations of apparent ages, in years. They require a binner with
             ``encoding="gaussian"``.
         groups : array-like of shape (n_samples,), default=None
-            Persons: a classifier that holds out images for validation, such as
-            VGG16Classifier, keeps those of a person together. Others do not need them.
+            Persons, for a classifier whose fit takes groups: VGG16Classifier holds out images
+            for validation and keeps those of a person together; a search splits by them.
         **fit_params : dict
             Passed to the classifier's fit, through metadata routing if it is enabled.
 
@@ -157,15 +158,16 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
             check_weights(sample_weight, len(y))
             fit_params["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
         if routing_enabled():
-            fit_params = process_routing(self, "fit", **fit_params).classifier.fit
+            given = fit_params if groups is None else fit_params | {"groups": groups}
+            fit_params = process_routing(self, "fit", **given).classifier.fit
+        elif groups is not None and (name := groups_parameter(classifier)):
+            fit_params[name] = groups
 
         binner = clone(self.binner) if self.binner is not None else AgeBinner()
         binner.fit(y, sample_weight=sample_weight)
-        targets, learner = binner.targets(y, age_std), _learner(classifier)
-        if learner is not None:
-            fit_params = {**fit_params, f"{learner}targets": targets}
-            if groups is not None:
-                fit_params[f"{learner}groups"] = groups
+        targets, name = binner.targets(y, age_std), _targets_parameter(classifier)
+        if name is not None:
+            fit_params = {**fit_params, name: targets}
         elif targets.distributions is not None:
             raise TypeError(
                 f"{type(classifier).__name__} learns labels, not distributions. Leave out age_std "
@@ -251,13 +253,10 @@ class BinnedAgeRegressor(MetaEstimatorMixin, DistributionRegressor, BaseEstimato
         return tags
 
 
-def _learner(classifier):
-    """Return the prefix of the fit parameters of a classifier that learns ages, or None.
-
-    It is "" unless the classifier is a Pipeline.
-    """
+def _targets_parameter(classifier):
+    """Return the fit parameter for `AgeTargets`, or None if the classifier has none."""
     if isinstance(classifier, Pipeline):
         step, last = classifier.steps[-1]
-        prefix = _learner(last)
-        return None if prefix is None else f"{step}__{prefix}"
-    return "" if isinstance(classifier, LearnsAges) else None
+        name = _targets_parameter(last)
+        return None if name is None else f"{step}__{name}"
+    return "targets" if isinstance(classifier, LearnsAges) else None

@@ -9,17 +9,18 @@ from mapie.regression import SplitConformalRegressor
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, clone, config_context
 from sklearn.datasets import make_regression
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skage
 from skage import AgeBinner, AgeEnsemble, BinnedAgeRegressor, CalibratedAgeRegressor
-from skage._calibration import conformal
+from skage._calibration import conformal, learned
 from skage._calibration.shift import compare_spread
 from skage._distribution import DistributionRegressor
 from skage._files.container import read_container, write_container
@@ -341,6 +342,56 @@ def test_persons_are_not_split():
     CalibratedAgeRegressor(Remembers(), cv=LeaveOneGroupOut()).fit(X, y, groups=X[:, 2] // 30)
     with pytest.raises(AssertionError):
         CalibratedAgeRegressor(Remembers()).fit(X, y)
+
+
+def test_splitters_that_split_persons_are_refused(tabular):
+    X, y = tabular
+    model = BinnedAgeRegressor(LogisticRegression(), AgeBinner(4))
+    persons, folds = np.arange(300) // 3, list(KFold(3, shuffle=True).split(X))
+    with pytest.raises(ValueError, match=r"cv fits to and calibrates on images of one person"):
+        CalibratedAgeRegressor(model, cv=folds).fit(X, y, groups=persons)
+    CalibratedAgeRegressor(model, cv=folds).fit(X, y)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_persons_that_are_missing_are_named(tabular, missing):
+    X, y = tabular
+    groups = ["ann", missing, *["bob"] * 298]
+    for model in (CalibratedAgeRegressor(), AgeEnsemble([("a", Normal())], weights="learned")):
+        model.set_params(**{"estimator": Normal()} if hasattr(model, "estimator") else {})
+        with pytest.raises(ValueError, match=r"groups\[1\] is missing"):
+            model.fit(X, y, groups=groups)
+
+
+def test_copies_do_not_calibrate_models_that_saw_them(faces):
+    images, ages = np.repeat(faces.data, 2, axis=0), np.repeat(faces.target, 2)
+    inner = tiny_model(max_epochs=1)
+    calibrated = CalibratedAgeRegressor(inner, min_band_size=5, random_state=0).fit(images, ages)
+    assert calibrated.n_calibration_ % 2 == 0
+    groups = np.arange(80)  # other persons, whose images are the same nevertheless
+    CalibratedAgeRegressor(inner, min_band_size=5, random_state=0).fit(images, ages, groups=groups)
+
+
+def test_persons_are_not_split_to_recalibrate(monkeypatch):
+    seen, learn = [], learned.Curves.learn
+
+    def noting(parts, *arguments):
+        seen.append(set(np.concatenate([part.persons for part in parts])))
+        return learn(parts, *arguments)
+
+    monkeypatch.setattr(learned.Curves, "learn", noting)
+    X, y = drawn(300)
+    model().fit(X, y, groups=np.arange(300) // 5)
+    every, *parts = seen
+    assert [len(part) for part in parts] == [48] * 5
+    assert set.union(*parts) == every
+
+
+def test_a_forest_can_be_calibrated(tabular):
+    X, y = tabular
+    forest = BinnedAgeRegressor(RandomForestClassifier(10, random_state=0), AgeBinner(4))
+    assert CalibratedAgeRegressor(forest, random_state=0).fit(X, y).n_calibration_ == 60
+    assert skage.evaluate(forest.fit(X, y), X, y, n_resamples=0).n_images == 300
 
 
 def test_sample_weight_reaches_the_model(tabular):

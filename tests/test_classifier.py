@@ -111,6 +111,35 @@ def test_the_validation_split_parts_no_person():
     assert not set(person[held_out]) & set(person[~held_out])
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("sizes", "n_held_out"),
+    [
+        ([250, *[1] * 50], 30),  # who has most images is trained on
+        ([90, 10], 10),
+        ([10, 10, 10], 10),
+        ([40, *[4] * 10, *[1] * 20], 10),
+        ([7], 0),
+    ],
+)
+def test_the_validation_split_is_as_large_as_persons_permit(sizes, n_held_out, seed):
+    person = np.repeat(np.arange(len(sizes)), sizes)
+    ages = np.random.RandomState(seed).randint(1, 90, len(sizes))[person]
+    mask = validation_mask(ages, person, 0.1, np.random.RandomState(seed))
+    assert mask.sum() == pytest.approx(n_held_out, abs=6)
+    assert not set(person[mask]) & set(person[~mask])
+
+
+def test_automatic_parameters_follow_the_images_that_are_trained_on(faces):
+    person = np.arange(30) // 10
+    warnings.filterwarnings("ignore", "There are only 30 images")
+    model = tiny_model(max_epochs=1, n_components="auto", validation_fraction=0.1)
+    model.fit(faces.data[:30], faces.target[:30], groups=person)
+    assert len(model.classifier_.held_out_[0]) == 10
+    with pytest.warns(UserWarning, match=r"of one person, or identical.*validation_fraction=0"):
+        model.fit(faces.data[:30], faces.target[:30], groups=["one"] * 30)
+
+
 def test_a_fit_validates_on_other_persons_and_other_images(faces):
     n = len(faces.data)
     images, ages = np.concatenate([faces.data, faces.data]), np.tile(faces.target, 2)
@@ -123,7 +152,7 @@ def test_a_fit_validates_on_other_persons_and_other_images(faces):
     fitted.fit(faces.data, faces.target, groups=[f"person {i}" for i in person])
     held_out = fitted.classifier_.held_out_[0]
     assert not set(person[held_out]) & set(np.delete(person, held_out))
-    with pytest.raises(ValueError, match="all images are of one person"):
+    with pytest.raises(ValueError, match=r"of one person, or identical.*early_stopping=False"):
         fitted.set_params(classifier__early_stopping=True).fit(
             faces.data, faces.target, groups=[0] * n
         )
@@ -469,7 +498,7 @@ def test_few_images_are_enough(faces):
     for n in (1, 2, 4):
         tiny_classifier().fit(faces.data[:n], np.arange(n)).predict(faces.data)
     tiny_classifier(early_stopping=True).fit(faces.data[:4], [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="early_stopping needs validation images"):
+    with pytest.raises(ValueError, match="can be held out for validation"):
         tiny_classifier(early_stopping=True).fit(faces.data[:1], [0])
 
 

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
@@ -323,6 +323,16 @@ def test_groups_reach_a_model_that_takes_them():
     check = AgeCheck(ensemble, max_false_pass_rate=0.2, max_false_fail_rate=0.2, random_state=0)
     check.fit(X, y, groups=groups)
     assert check.estimator_.weights_ == pytest.approx([1])
+
+
+def test_groups_reach_a_pipeline_and_a_search():
+    X, y = persons(900)
+    groups = np.arange(300).repeat(3)
+    ensemble = AgeEnsemble([("a", regressor())], weights="learned", random_state=0)
+    search = GridSearchCV(regressor(), {"binner__n_bins": [5, 6]}, cv=GroupKFold(2))
+    for model in (make_pipeline(StandardScaler(), ensemble), search):
+        check = AgeCheck(model, max_false_pass_rate=0.2, max_false_fail_rate=0.2, random_state=0)
+        assert check.fit(X, y, groups=groups).predict(X).shape == y.shape
 
 
 def test_it_works_with_the_tools_of_scikit_learn(frozen):

@@ -112,10 +112,10 @@ def test_learned_weights_have_the_lowest_crps():
     assert weights[0] == pytest.approx(grid[np.argmin([crps(w) for w in grid])], abs=0.03)
 
 
-def test_persons_are_not_split_to_learn_weights(tabular):
-    _, y = tabular
+def test_persons_are_not_split_to_learn_weights(tabular, pair):
+    X, y = tabular
     groups = np.repeat(np.arange(60), 5)
-    train, test = AgeEnsemble([], weights="learned", random_state=0)._split(y, groups)
+    train, test = AgeEnsemble(pair, weights="learned", random_state=0)._split(X, y, groups)
     assert not set(groups[train]) & set(groups[test])
     assert 0.1 < len(test) / len(y) < 0.3
 
@@ -226,3 +226,14 @@ def test_weights_learned_on_training_images_are_warned_of(faces):
     with pytest.warns(UserWarning, match="trained on 8 of the 8 images that the weights") as told:
         average.fit(faces.data, faces.target)
     assert [warning.filename for warning in told] == [__file__]
+
+
+def test_images_without_weight_do_not_decide_the_weights(tabular):
+    X, y = tabular
+    shuffled = np.random.RandomState(0).permutation(y)
+    X, y = np.concatenate([X, X]), np.concatenate([y, shuffled])
+    named = members(good=LogisticRegression(), bad=DummyClassifier(strategy="prior"))
+    average = AgeEnsemble(named, weights="learned", random_state=0)
+    weighted = average.fit(X, y, sample_weight=np.repeat([1.0, 0.0], 300)).weights_
+    assert weighted[0] > 0.95
+    assert average.fit(X, y).weights_[0] < 0.9

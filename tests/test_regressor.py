@@ -4,12 +4,12 @@ import sys
 import numpy as np
 import pytest
 import sklearn
-from sklearn.base import clone
+from sklearn.base import clone, config_context
 from sklearn.datasets import make_regression
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skage import AgeBinner, BinnedAgeRegressor
+from skage._groups import TakesGroups
 from skage._targets import LearnsAges
 
 #: Checks of scikit-learn's suite that are expected to fail, with the reason.
@@ -271,6 +272,31 @@ def test_ages_reach_a_classifier_that_learns_them_behind_a_pipeline(tabular):
     BinnedAgeRegressor(child, AgeBinner(4)).fit(X, y, groups=y)  # it does not need them
     with pytest.raises(TypeError, match="learns labels, not distributions"):
         BinnedAgeRegressor(child, binner).fit(X, y)
+
+
+def test_groups_reach_a_search_that_splits_by_them(tabular):
+    X, y = tabular
+    child = GridSearchCV(LogisticRegression(), {"C": [1, 10]}, cv=GroupKFold(3))
+    for classifier in (child, make_pipeline(StandardScaler(), child)):
+        model = BinnedAgeRegressor(classifier, AgeBinner(4)).fit(X, y, groups=y // 5)
+        assert model.predict(X).shape == y.shape
+
+
+def test_metadata_routing_passes_groups_to_each_fit_of_a_search(tabular):
+    class Learner(LearnsAges, TakesGroups, LogisticRegression):
+        def fit(self, X, y, targets=None, groups=None):
+            assert len(set(groups)) < len(X)
+            return super().fit(X, y)
+
+    X, y = tabular
+    with config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            BinnedAgeRegressor(Learner(), AgeBinner(4)),
+            {"binner__n_bins": [3, 4]},
+            cv=GroupKFold(3),
+            scoring="neg_mean_absolute_error",
+        )
+        assert np.isfinite(search.fit(X, y, groups=y // 5).best_score_)
 
 
 def test_parameters_are_left_as_they_were(tabular):

@@ -92,7 +92,7 @@ def run_demo(picture: str | os.PathLike, random_state: int = 0, verbose: int = 0
         ),
         AgeBinner(n_bins=20),
     )
-    model.fit(faces.data[train], faces.target[train])
+    model.fit(faces.data[train], faces.target[train], groups=faces.groups[train])
     X, y = faces.data[test], faces.target[test]
     y_pred = model.predict(X)
     constant = np.full(len(y), np.median(faces.target[train]))

@@ -177,7 +177,7 @@ def check_fit(model: Any, ages: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fit warns again
         clone(model.binner).fit(ages)
-        model.classifier._training_config(len(ages))
+        model.classifier._check_fit(len(ages))
 
 
 def pretrained_file(model: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -47,9 +46,9 @@ def check_model(estimator: Any) -> None:
 
 
 def split(
-    cv: Any, X: Any, y: np.ndarray, groups: Any, random_state: Any
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Iterate over the images to fit to and those to calibrate on; persons are not split.
+    cv: Any, X: Any, y: np.ndarray, groups: Any, persons: np.ndarray, random_state: Any
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the images to fit to and those to calibrate on, for each fold.
 
     Parameters
     ----------
@@ -59,32 +58,30 @@ def split(
     y : ndarray of shape (n_samples,)
         Ages in years.
     groups : array-like of shape (n_samples,) or None
-        Persons.
+        Persons, as they were given, for a splitter.
+    persons : ndarray of shape (n_samples,), int
+        Persons, as `person_codes` returns them.
     random_state : int, RandomState instance or None
 
     Raises
     ------
     ValueError
-        If there are fewer persons or images than folds.
+        If there are fewer persons or images than folds, an image is held out twice, or a
+        person is on both sides of a fold.
     """
-    if not isinstance(cv, Integral):
-        return check_cv(cv, y).split(X, y, groups)
-    what = f"Holding out images for the calibration in {max(cv, 2)} folds"
-    return person_folds(int(cv), y, groups, random_state, what, "Pass more images.")
-
-
-def check_disjoint(
-    folds: Iterable[tuple[np.ndarray, np.ndarray]], n_images: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return folds, after checking that each image is held out at most once.
-
-    Raises
-    ------
-    ValueError
-        If an image is held out twice.
-    """
-    folds = list(folds)
-    times = np.bincount(np.concatenate([test for _, test in folds]), minlength=n_images)
+    if isinstance(cv, Integral):
+        what = f"Holding out images for the calibration in {max(cv, 2)} folds"
+        return list(person_folds(int(cv), y, persons, random_state, what, "Pass more images."))
+    folds = list(check_cv(cv, y).split(X, y, groups))
+    for train, test in folds:
+        both = np.isin(persons[test], persons[train])
+        if both.any():
+            raise ValueError(
+                f"cv fits to and calibrates on images of one person, or identical images: image "
+                f"{int(np.asarray(test)[both.argmax()])} and another one. Pass the number of "
+                "folds, or a splitter that keeps groups together, and groups."
+            )
+    times = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(y))
     if times.max() > 1:
         raise ValueError(
             f"cv holds out the image {int(times.argmax())} {times.max()} times, and at most once "

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from .._groups import group_codes
 from ..binning import AgeBinner
 from ..metrics import pit_values
 from . import conformal
@@ -23,6 +24,7 @@ class Part(NamedTuple):
     distribution: np.ndarray  # (n, n_bins), without NaN
     binner: AgeBinner
     ages: np.ndarray  # (n,), in years
+    persons: np.ndarray  # (n,), codes
 
 
 @dataclass(frozen=True)
@@ -235,14 +237,15 @@ def calibrate(
 
 
 def _recalibrated(parts, step, band_width, min_band_size):
-    """The parts with calibrated distributions, of each image by curves learned from others.
+    """The parts with calibrated distributions, of each person by curves learned from others.
 
-    Curves that had seen an image would make its score lower than those of new images.
+    Curves that had seen a person would make the scores lower than those of new images.
     """
+    codes = group_codes(np.concatenate([p.persons for p in parts]))
     firsts = np.cumsum([0, *(len(p.ages) for p in parts)])
-    folds = [np.arange(a, b) % _N_FOLDS for a, b in pairwise(firsts)]
+    folds = [codes[a:b] % _N_FOLDS for a, b in pairwise(firsts)]
     found = [conformal.normalised(p.distribution) for p in parts]
-    for k in range(_N_FOLDS if firsts[-1] >= _N_FOLDS else 0):
+    for k in range(_N_FOLDS if codes.max() + 1 >= _N_FOLDS else 0):
         others = [_rows(p, fold != k) for p, fold in zip(parts, folds, strict=True)]
         others = [p for p in others if len(p.ages)]
         curves = Curves.learn(others, step, band_width, min_band_size)
@@ -252,7 +255,7 @@ def _recalibrated(parts, step, band_width, min_band_size):
 
 
 def _rows(part, rows):
-    return Part(part.distribution[rows], part.binner, part.ages[rows])
+    return Part(part.distribution[rows], part.binner, part.ages[rows], part.persons[rows])
 
 
 def predicted_ages(parts: Sequence[Part]) -> np.ndarray:

@@ -43,15 +43,15 @@ def make_criterion(loss: Any, labels: Labels) -> Criterion:
 
 
 def training_config(
-    classifier: Any, n_images: int, n_components: int | None, lr: float, lr_ratio: Any = 1.0
+    classifier: Any, n_training: int, n_components: int | None, lr: float, lr_ratio: Any = 1.0
 ) -> TrainingConfig:
-    """Resolve the parameters of a classifier for a number of images.
+    """Resolve the parameters of a classifier for a number of training images.
 
     Parameters
     ----------
     classifier : ImageClassifier
-    n_images : int
-        Those held out for validation included.
+    n_training : int
+        Without those that are held out for validation.
     n_components : int or None
     lr : float
         What ``lr="auto"`` stands for.
@@ -63,14 +63,12 @@ def training_config(
         If the parameters cannot work together.
     """
     runtime = Runtime() if classifier.runtime is None else classifier.runtime
-    _check_together(classifier, runtime, n_images)
+    _check_together(classifier, runtime)
     device = resolve_device(runtime.device)
     schedule = StepDecay() if classifier.lr_schedule is None else classifier.lr_schedule
     batch_size = classifier.batch_size
     if isinstance(batch_size, str):
-        batch_size = auto.batch_size(
-            n_images - n_held_out(n_images, classifier.validation_fraction)
-        )
+        batch_size = auto.batch_size(n_training)
     return TrainingConfig(
         n_components=n_components,
         optimizer=classifier.optimizer,
@@ -88,11 +86,10 @@ def training_config(
     )
 
 
-def _check_together(classifier: Any, runtime: Runtime, n_images: int) -> None:
-    if classifier.early_stopping and (not classifier.validation_fraction or n_images < 2):
+def _check_together(classifier: Any, runtime: Runtime) -> None:
+    if classifier.early_stopping and not classifier.validation_fraction:
         raise ValueError(
-            "early_stopping needs validation images. Pass a validation_fraction above 0, and "
-            "at least 2 images."
+            "early_stopping needs validation images. Pass a validation_fraction above 0."
         )
     if runtime.checkpoint is not None and classifier.callbacks:
         raise ValueError(
@@ -142,7 +139,7 @@ def n_held_out(n_samples: int, fraction: float) -> int:
 def validation_mask(
     ages: np.ndarray, groups: np.ndarray, fraction: float, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Return the mask of a validation split that is even over the ages and parts no group.
+    """Return the mask of a validation split that is even over the ages and splits no group.
 
     Parameters
     ----------
@@ -150,17 +147,26 @@ def validation_mask(
     groups : ndarray of shape (n_samples,), int
         Codes from 0 of images that belong together, such as those of a person.
     fraction : float
-        Share of the groups to hold out; at least one of them unless it is 0.
+        Share of the images to hold out: at least one group unless it is 0, and never all.
+        Groups that are larger than this share are held out only if all are.
     random_state : RandomState
+
+    Returns
+    -------
+    mask : ndarray of shape (n_samples,), bool
+        All False if there is one group only.
     """
     sizes = np.bincount(groups)
-    ages = np.bincount(groups, ages) / sizes
-    n_groups, n_valid = len(sizes), n_held_out(len(sizes), fraction)
-    mask = np.zeros(n_groups, dtype=bool)
-    if n_valid:
-        shuffled = random_state.permutation(n_groups)
-        by_age = shuffled[np.argsort(ages[shuffled], kind="stable")]
-        every = n_groups / n_valid
+    n_wanted = n_held_out(len(ages), fraction)
+    mask = np.zeros(len(sizes), dtype=bool)
+    if n_wanted and len(sizes) > 1:
+        fitting = np.flatnonzero(sizes <= max(n_wanted, sizes.min()))
+        n_valid = max(round(n_wanted / sizes[fitting].mean()), 1)
+        n_valid = min(n_valid, len(fitting), len(sizes) - 1)
+        shuffled = fitting[random_state.permutation(len(fitting))]
+        mean_ages = np.bincount(groups, ages)[shuffled] / sizes[shuffled]
+        by_age = shuffled[np.argsort(mean_ages, kind="stable")]
+        every = len(fitting) / n_valid
         at = (np.arange(n_valid) + random_state.uniform()) * every
         mask[by_age[at.astype(int)]] = True
     return mask[groups]
