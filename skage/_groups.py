@@ -1,4 +1,4 @@
-"""Groups of samples that no split parts, such as the images of a person."""
+"""Groups of samples that stay together in every split, such as the images of a person."""
 
 from __future__ import annotations
 

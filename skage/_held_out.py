@@ -141,7 +141,6 @@ def warn_if_trained_on(model: Any, X: Any, what_for: str, *, stacklevel: int) ->
     if seen is not None and seen.any():
         warnings.warn(
             f"The model was trained on {seen.sum():,} of the {len(seen):,} images {what_for}, or "
-            "on identical ones. Its errors on them are smaller than on new images. Leave them out, "
-            "or pass groups in which identical images are together.",
+            "on identical ones. Its errors on them are smaller than on new images. Pass others.",
             stacklevel=stacklevel,
         )

@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skage
@@ -306,6 +306,16 @@ def test_calibrating_with_training_images_is_warned_of(faces, unseen):
     ) as told:
         calibrated.recalibrate(seen, [*faces.target[:3], *faces.target])
     assert told[0].filename == __file__
+
+
+def test_training_images_are_known_behind_a_pipeline(faces, unseen):
+    child = tiny_model(max_epochs=1).classifier
+    steps = make_pipeline(FunctionTransformer(lambda X: X[:, :, ::-1]), child)
+    trained = BinnedAgeRegressor(steps, AgeBinner(4)).fit(faces.data, faces.target)
+    calibrated = CalibratedAgeRegressor(FrozenEstimator(trained))
+    calibrated.fit(unseen, faces.target)
+    with pytest.warns(UserWarning, match="trained on 40 of the 40 images of the calibration"):
+        calibrated.fit(faces.data, faces.target)
 
 
 def test_frozen_held_out_and_crossed(tabular):
