@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
+
+from ._sklearn import BaseSearchCV, routing_enabled
 
 
 class TakesGroups:
@@ -64,11 +66,14 @@ def joined(groups: np.ndarray, others: Any) -> np.ndarray:
 def groups_parameter(estimator: Any) -> str | None:
     """Return the parameter of fit that takes groups, or None.
 
-    It is that of the last step of a Pipeline. A search passes groups to its splitter.
+    It is that of the last step of a Pipeline. A search passes groups to its splitter. With
+    metadata routing, it is "groups" for what requests them.
     """
+    if routing_enabled() and not isinstance(estimator, TakesGroups):
+        return "groups" if get_routing_for_object(estimator).consumes("fit", ["groups"]) else None
     if isinstance(estimator, Pipeline):
         step, last = estimator.steps[-1]
         name = groups_parameter(last)
         return None if name is None else f"{step}__{name}"
-    is_search = isinstance(estimator, GridSearchCV | RandomizedSearchCV)
+    is_search = isinstance(estimator, BaseSearchCV)
     return "groups" if is_search or has_fit_parameter(estimator, "groups") else None

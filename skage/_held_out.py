@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from ._groups import group_codes, groups_parameter, joined
 from ._images.reading import check_images, content_digests
-from ._sklearn import num_samples, safe_indexing
-from ._unwrap import image_classifiers_with
+from ._sklearn import BaseSearchCV, num_samples, safe_indexing
+from ._unwrap import image_classifiers, image_classifiers_with
 from .splits import AgeStratifiedGroupKFold
 
 
@@ -24,7 +26,7 @@ def person_codes(estimator: Any, X: Any, groups: Any) -> np.ndarray:
     Parameters
     ----------
     estimator : estimator
-        What is fitted. Its tags say whether X are images.
+        What is fitted.
     X : sequence of n_samples images, or what the estimator accepts
     groups : array-like of shape (n_samples,) or None
         Persons; None takes each sample for another one.
@@ -39,11 +41,23 @@ def person_codes(estimator: Any, X: Any, groups: Any) -> np.ndarray:
         If a group is missing.
     """
     persons = np.arange(num_samples(X)) if groups is None else group_codes(groups)
-    tags = get_tags(estimator).input_tags
-    if not (tags.string and tags.three_d_array):  # as `image_tags` sets them
+    if not _takes_images(estimator):
         return persons
-    digests = content_digests(check_images(X))
+    try:
+        digests = content_digests(check_images(X))
+    except (TypeError, ValueError):  # a Pipeline may make images of something else
+        return persons
     return joined(persons, [digest or i for i, digest in enumerate(digests)])
+
+
+def _takes_images(estimator: Any) -> bool:
+    """Whether an estimator is of images, as its tags or those inside it say."""
+    if isinstance(estimator, FrozenEstimator | BaseSearchCV):
+        return _takes_images(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        return any(_takes_images(step) for _, step in estimator.steps if hasattr(step, "fit"))
+    tags = get_tags(estimator).input_tags
+    return tags.string and tags.three_d_array  # as `image_tags` sets them
 
 
 def person_folds(
@@ -116,6 +130,8 @@ def trained_on(model: Any, X: Any) -> np.ndarray | None:
     Classifiers of images keep digests of the images that they were fitted to.
     """
     seen: np.ndarray | None = None
+    if not any(len(classifier.digests_) for classifier in image_classifiers(model)):
+        return seen
     for classifier, received in image_classifiers_with(model, X):
         known = {row.tobytes() for row in classifier.digests_}
         if known:

@@ -235,7 +235,7 @@ class CalibratedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegres
         bands = self._check_bands(bands, self.by)
         estimator = BinnedAgeRegressor() if self.estimator is None else self.estimator
         check_model(estimator)
-        persons = person_codes(self, X, groups)
+        persons = person_codes(estimator, X, groups)
         fitted, parts = self._fit_parts(estimator, X, y, sample_weight, groups, persons)
         for model, rows in parts:
             warn_if_trained_on(model, safe_indexing(X, rows), _IMAGES, stacklevel=4)
@@ -288,7 +288,7 @@ class CalibratedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegres
         bands = self._check_bands(bands, self.by)
         warn_if_trained_on(self.estimator_, X, _IMAGES, stacklevel=3)
         rows = np.arange(len(ages))
-        persons = person_codes(self, X, groups)
+        persons = person_codes(self.estimator_, X, groups)
         self._calibrate(self.estimator_, X, ages, bands, persons, [(self.estimator_, rows)])
         return self
 
@@ -477,7 +477,7 @@ class CalibratedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegres
             return fit_rows(estimator, X, y, rows, sample_weight=sample_weight, groups=groups)
 
         cv = round(1 / self.calibration_fraction) if self.cv is None else self.cv
-        folds = split(cv, X, y, groups, persons, self.random_state)
+        folds = split(cv, X, y, persons, groups is not None, self.random_state)
         if self.cv is None:
             train, test = folds[0]
             model = fitted(train)

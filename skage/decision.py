@@ -317,7 +317,7 @@ class AgeCheck(TakesGroups, MetaEstimatorMixin, BaseEstimator):
         n_folds = round(1 / self.calibration_fraction)
         what = f"calibration_fraction={self.calibration_fraction}"
         advice = "Pass more images, or a model that is fitted already inside a FrozenEstimator."
-        persons = person_codes(self, X, groups)
+        persons = person_codes(self.estimator, X, groups)
         train, rows = next(person_folds(n_folds, y, persons, self.random_state, what, advice))
         return fit_rows(self.estimator, X, y, train, groups=groups), rows
 

@@ -260,7 +260,7 @@ class AgeEnsemble(TakesGroups, MetaEstimatorMixin, DistributionRegressor, BaseCo
         return weights / weights.sum()
 
     def _split(self, X, y, groups):
-        persons = person_codes(self, X, groups)
+        persons = person_codes(self.estimators[0][1], X, groups)
         n_folds = round(1 / self.validation_fraction)
         what = f"Learning weights with validation_fraction={self.validation_fraction}"
         advice = "Pass a larger validation_fraction, or weights."

@@ -16,6 +16,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
+    get_routing_for_object,
     process_routing,
 )
 from sklearn.utils.validation import (
@@ -158,8 +159,10 @@ class BinnedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegressor,
             check_weights(sample_weight, len(y))
             fit_params["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
         if routing_enabled():
-            given = fit_params if groups is None else fit_params | {"groups": groups}
-            fit_params = process_routing(self, "fit", **given).classifier.fit
+            routing = get_routing_for_object(classifier)
+            if groups is not None and routing.consumes("fit", ["groups"]):
+                fit_params["groups"] = groups
+            fit_params = process_routing(self, "fit", **fit_params).classifier.fit
         elif groups is not None and (name := groups_parameter(classifier)):
             fit_params[name] = groups
 

@@ -9,11 +9,17 @@ from mapie.regression import SplitConformalRegressor
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, clone, config_context
 from sklearn.datasets import make_regression
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -379,7 +385,8 @@ def test_copies_do_not_calibrate_models_that_saw_them(faces):
     calibrated = CalibratedAgeRegressor(inner, min_band_size=5, random_state=0).fit(images, ages)
     assert calibrated.n_calibration_ % 2 == 0
     groups = np.arange(80)  # other persons, whose images are the same nevertheless
-    CalibratedAgeRegressor(inner, min_band_size=5, random_state=0).fit(images, ages, groups=groups)
+    for cv in (None, GroupKFold(3)):
+        calibrated.set_params(cv=cv).fit(images, ages, groups=groups)
 
 
 def test_persons_are_not_split_to_recalibrate(monkeypatch):
@@ -402,6 +409,9 @@ def test_a_forest_can_be_calibrated(tabular):
     forest = BinnedAgeRegressor(RandomForestClassifier(10, random_state=0), AgeBinner(4))
     assert CalibratedAgeRegressor(forest, random_state=0).fit(X, y).n_calibration_ == 60
     assert skage.evaluate(forest.fit(X, y), X, y, n_resamples=0).n_images == 300
+    child = make_pipeline(StandardScaler(), LogisticRegression())
+    bag = BaggingClassifier(child, n_estimators=3, max_features=0.5, random_state=0)
+    CalibratedAgeRegressor(BinnedAgeRegressor(bag, AgeBinner(4)), random_state=0).fit(X, y)
 
 
 def test_sample_weight_reaches_the_model(tabular):

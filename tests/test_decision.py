@@ -3,13 +3,13 @@ import pickle
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, norm
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone, config_context
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import estimator_checks
 
 from skage import AgeBinner, AgeCheck, AgeEnsemble, BinnedAgeRegressor
@@ -333,6 +333,20 @@ def test_groups_reach_a_pipeline_and_a_search():
     for model in (make_pipeline(StandardScaler(), ensemble), search):
         check = AgeCheck(model, max_false_pass_rate=0.2, max_false_fail_rate=0.2, random_state=0)
         assert check.fit(X, y, groups=groups).predict(X).shape == y.shape
+        with config_context(enable_metadata_routing=True):
+            assert check.fit(X, y, groups=groups).predict(X).shape == y.shape
+
+
+def test_copies_stay_together_behind_pipelines_and_searches(faces):
+    images, ages = np.repeat(faces.data, 2, axis=0), np.repeat(faces.target, 2)
+    inner = tiny_model(max_epochs=1)
+    steps = make_pipeline(FunctionTransformer(), inner)
+    search = GridSearchCV(inner, {"decode": ["mean"]}, cv=GroupKFold(2))
+    for model in (steps, search):
+        check = AgeCheck(model, limit=40, max_false_pass_rate=0.5, max_false_fail_rate=None)
+        check.set_params(confidence=0.6, random_state=0)
+        check.fit(images, ages, groups=np.arange(80) // 2)
+        check.set_params(estimator=steps).fit(images, ages)
 
 
 def test_it_works_with_the_tools_of_scikit_learn(frozen):

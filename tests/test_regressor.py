@@ -297,6 +297,8 @@ def test_metadata_routing_passes_groups_to_each_fit_of_a_search(tabular):
             scoring="neg_mean_absolute_error",
         )
         assert np.isfinite(search.fit(X, y, groups=y // 5).best_score_)
+        plain = BinnedAgeRegressor(LogisticRegression(), AgeBinner(4))
+        plain.set_fit_request(groups=False).fit(X, y, groups=y)
 
 
 def test_parameters_are_left_as_they_were(tabular):

@@ -46,7 +46,7 @@ def check_model(estimator: Any) -> None:
 
 
 def split(
-    cv: Any, X: Any, y: np.ndarray, groups: Any, persons: np.ndarray, random_state: Any
+    cv: Any, X: Any, y: np.ndarray, persons: np.ndarray, has_groups: bool, random_state: Any
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the images to fit to and those to calibrate on, for each fold.
 
@@ -57,10 +57,10 @@ def split(
     X : sequence of n_samples images
     y : ndarray of shape (n_samples,)
         Ages in years.
-    groups : array-like of shape (n_samples,) or None
-        Persons, as they were given, for a splitter.
     persons : ndarray of shape (n_samples,), int
-        Persons, as `person_codes` returns them.
+        As `person_codes` returns them.
+    has_groups : bool
+        Whether groups were given, which a splitter gets.
     random_state : int, RandomState instance or None
 
     Raises
@@ -72,7 +72,7 @@ def split(
     if isinstance(cv, Integral):
         what = f"Holding out images for the calibration in {max(cv, 2)} folds"
         return list(person_folds(int(cv), y, persons, random_state, what, "Pass more images."))
-    folds = list(check_cv(cv, y).split(X, y, groups))
+    folds = list(check_cv(cv, y).split(X, y, persons if has_groups else None))
     for train, test in folds:
         both = np.isin(persons[test], persons[train])
         if both.any():

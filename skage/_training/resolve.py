@@ -162,7 +162,9 @@ def validation_mask(
     if n_wanted and len(sizes) > 1:
         fitting = np.flatnonzero(sizes <= max(n_wanted, sizes.min()))
         n_valid = max(round(n_wanted / sizes[fitting].mean()), 1)
-        n_valid = min(n_valid, len(fitting), len(sizes) - 1)
+        # Where most images are of few persons, not all others are held out.
+        most = max(n_held_out(len(sizes), fraction), len(fitting) // 2, 1)
+        n_valid = min(n_valid, most, len(fitting), len(sizes) - 1)
         shuffled = fitting[random_state.permutation(len(fitting))]
         mean_ages = np.bincount(groups, ages)[shuffled] / sizes[shuffled]
         by_age = shuffled[np.argsort(mean_ages, kind="stable")]
