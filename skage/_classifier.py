@@ -22,7 +22,7 @@ from ._activations.frozen import FrozenNetwork
 from ._activations.pool import ActivationPool, release_pages, shared_pool
 from ._activations.projection import training_rows
 from ._files.store import open_store
-from ._groups import TakesGroups, group_codes, joined
+from ._groups import TakesGroups, group_codes, joined_copies
 from ._hardware import resolve_device, resolve_precision, warn_if_forked
 from ._images.reading import (
     ImageError,
@@ -121,7 +121,7 @@ class ImageClassifier(TakesGroups, LearnsAges, ClassifierMixin, BaseEstimator):
         warn_if_forked()
         images = check_images(X)
         check_consistent_length(images, y, groups)
-        persons = np.arange(len(images)) if groups is None else group_codes(groups)
+        persons = group_codes(groups, len(images))
         labels = check_labels(y, sample_weight, self.class_weight, targets)
         criterion = make_criterion(self.loss, labels)
         config = self._check_fit(len(labels.positions))
@@ -144,7 +144,7 @@ class ImageClassifier(TakesGroups, LearnsAges, ClassifierMixin, BaseEstimator):
             rows = versions[0].positions
             learned = labels.targets_of(rows)
             digests = content_digests(images, rows.tolist())
-            together = joined(persons[rows], [d or i for i, d in enumerate(digests)])
+            together = joined_copies(persons[rows], digests)
             files = FitFiles(self._get_runtime().checkpoint)
             nets, held_out = [], []
             for _ in range(self.n_members):

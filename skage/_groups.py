@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,8 +24,14 @@ class TakesGroups:
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
 
 
-def group_codes(groups: Any) -> np.ndarray:
+def group_codes(groups: Any, n_samples: int = 0) -> np.ndarray:
     """Return groups, such as persons, as integers from 0 in the order of their appearance.
+
+    Parameters
+    ----------
+    groups : array-like or None
+        None gives each of `n_samples` samples its own.
+    n_samples : int, default=0
 
     Raises
     ------
@@ -33,6 +40,8 @@ def group_codes(groups: Any) -> np.ndarray:
     """
     import pandas as pd  # slow to import, and bins do without it
 
+    if groups is None:
+        return np.arange(n_samples)
     codes = pd.factorize(pd.Series(groups))[0]
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
@@ -61,6 +70,11 @@ def joined(groups: np.ndarray, others: Any) -> np.ndarray:
         (np.ones(len(groups)), (groups, n_groups + other_codes)), shape=(n_nodes, n_nodes)
     )
     return group_codes(connected_components(links, directed=False)[1][groups])
+
+
+def joined_copies(groups: np.ndarray, digests: Iterable[bytes | None]) -> np.ndarray:
+    """Return codes of groups that identical images join; a digest of None is of one image."""
+    return joined(groups, [digest or i for i, digest in enumerate(digests)])
 
 
 def groups_parameter(estimator: Any) -> str | None:

@@ -13,14 +13,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from ._groups import group_codes, groups_parameter, joined
-from ._images.reading import check_images, content_digests
+from ._groups import group_codes, groups_parameter, joined_copies
+from ._images.reading import are_among, check_images, content_digests
 from ._sklearn import BaseSearchCV, num_samples, safe_indexing
 from ._unwrap import image_classifiers, image_classifiers_with
 from .splits import AgeStratifiedGroupKFold
 
 
-def person_codes(estimator: Any, X: Any, groups: Any) -> np.ndarray:
+def persons_of(estimator: Any, X: Any, groups: Any) -> np.ndarray:
     """Return the persons of samples, in which identical images are one person.
 
     Parameters
@@ -40,14 +40,14 @@ def person_codes(estimator: Any, X: Any, groups: Any) -> np.ndarray:
     ValueError
         If a group is missing.
     """
-    persons = np.arange(num_samples(X)) if groups is None else group_codes(groups)
+    persons = group_codes(groups, num_samples(X))
     if not _takes_images(estimator):
         return persons
     try:
         digests = content_digests(check_images(X))
     except (TypeError, ValueError):  # a Pipeline may make images of something else
         return persons
-    return joined(persons, [digest or i for i, digest in enumerate(digests)])
+    return joined_copies(persons, digests)
 
 
 def _takes_images(estimator: Any) -> bool:
@@ -72,7 +72,7 @@ def person_folds(
     y : ndarray of shape (n_samples,)
         Ages in years.
     persons : ndarray of shape (n_samples,)
-        As `person_codes` returns them.
+        As `persons_of` returns them.
     random_state : int, RandomState instance or None
     what, advice : str
         The beginning and the end of the error message.
@@ -135,8 +135,7 @@ def trained_on(model: Any, X: Any) -> np.ndarray | None:
     for classifier, received in image_classifiers_with(model, X):
         known = {row.tobytes() for row in classifier.digests_}
         if known:
-            digests = content_digests(check_images(received))
-            found = np.array([digest in known for digest in digests], dtype=bool)
+            found = are_among(check_images(received), known)
             seen = found if seen is None else seen | found
     return seen
 

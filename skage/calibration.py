@@ -21,7 +21,7 @@ from ._calibration.shift import Shift, compare_spread
 from ._checks import check_ages
 from ._distribution import DECODINGS, DistributionRegressor
 from ._groups import TakesGroups
-from ._held_out import fit_rows, person_codes, warn_if_trained_on
+from ._held_out import fit_rows, persons_of, warn_if_trained_on
 from ._images.reading import image_tags
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .binning import tails as check_coverage
@@ -235,7 +235,7 @@ class CalibratedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegres
         bands = self._check_bands(bands, self.by)
         estimator = BinnedAgeRegressor() if self.estimator is None else self.estimator
         check_model(estimator)
-        persons = person_codes(estimator, X, groups)
+        persons = persons_of(estimator, X, groups)
         fitted, parts = self._fit_parts(estimator, X, y, sample_weight, groups, persons)
         for model, rows in parts:
             warn_if_trained_on(model, safe_indexing(X, rows), _IMAGES, stacklevel=4)
@@ -288,7 +288,7 @@ class CalibratedAgeRegressor(TakesGroups, MetaEstimatorMixin, DistributionRegres
         bands = self._check_bands(bands, self.by)
         warn_if_trained_on(self.estimator_, X, _IMAGES, stacklevel=3)
         rows = np.arange(len(ages))
-        persons = person_codes(self.estimator_, X, groups)
+        persons = persons_of(self.estimator_, X, groups)
         self._calibrate(self.estimator_, X, ages, bands, persons, [(self.estimator_, rows)])
         return self
 

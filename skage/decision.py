@@ -21,7 +21,7 @@ from ._checks import check_ages
 from ._decision.sides import rates_by_side, sides_of_limit
 from ._decision.thresholds import DIGITS, fail_threshold, n_needed, pass_threshold
 from ._groups import TakesGroups, group_codes
-from ._held_out import fit_rows, person_codes, person_folds, warn_if_trained_on
+from ._held_out import fit_rows, person_folds, persons_of, warn_if_trained_on
 from ._sklearn import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from ._unwrap import unwrap
 from .metrics import over_limit_probability
@@ -317,7 +317,7 @@ class AgeCheck(TakesGroups, MetaEstimatorMixin, BaseEstimator):
         n_folds = round(1 / self.calibration_fraction)
         what = f"calibration_fraction={self.calibration_fraction}"
         advice = "Pass more images, or a model that is fitted already inside a FrozenEstimator."
-        persons = person_codes(self.estimator, X, groups)
+        persons = persons_of(self.estimator, X, groups)
         train, rows = next(person_folds(n_folds, y, persons, self.random_state, what, advice))
         return fit_rows(self.estimator, X, y, train, groups=groups), rows
 

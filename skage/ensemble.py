@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ._checks import check_ages, check_weights
 from ._distribution import DECODINGS, DistributionRegressor
 from ._groups import TakesGroups
-from ._held_out import fit_rows, person_codes, person_folds, warn_if_trained_on
+from ._held_out import fit_rows, person_folds, persons_of, warn_if_trained_on
 from ._sklearn import BaseComposition, Interval, StrOptions, fit_context, safe_indexing
 from .binning import AgeBinner
 
@@ -260,7 +260,7 @@ class AgeEnsemble(TakesGroups, MetaEstimatorMixin, DistributionRegressor, BaseCo
         return weights / weights.sum()
 
     def _split(self, X, y, groups):
-        persons = person_codes(self.estimators[0][1], X, groups)
+        persons = persons_of(self.estimators[0][1], X, groups)
         n_folds = round(1 / self.validation_fraction)
         what = f"Learning weights with validation_fraction={self.validation_fraction}"
         advice = "Pass a larger validation_fraction, or weights."

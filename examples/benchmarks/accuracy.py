@@ -407,9 +407,10 @@ class Benchmark:
                 others = [self.errors(name, view, other) for other in range(5) if other != fold]
                 share = float(SHARES[np.mean(others, axis=0).argmin()])
                 print(f"    {name}, {view or 'no view'}, fold {fold}: share {share:.2f}")
-            model, distribution = self.averaged(name, view, fold, share)
-            cells = self.cells(name, view, fold).values()
-            seconds, n_trained = (sum(of[k] for of in cells) for k in ("seconds", "n_trained"))
+            cells = self.cells(name, view, fold)
+            model, distribution = self.averaged(cells, fold, share)
+            totals = (sum(of[k] for of in cells.values()) for k in ("seconds", "n_trained"))
+            seconds, n_trained = totals
             for decode in ("mean", "median", "mode"):
                 ages = model.set_params(decode=decode).decode_dist(distribution)
                 rows[variant(1, view, decode)] = row(ages, seconds, n_trained)
@@ -421,12 +422,12 @@ class Benchmark:
         return {of: self.known(of, fold)[variant(n, view, "mean")] for of, n in members}
 
     def averaged(
-        self, name: str, view: str | None, fold: int, share: float | None
+        self, cells: dict[str, Any], fold: int, share: float | None
     ) -> tuple[AgeEnsemble, np.ndarray]:
         """An average and its distributions of a fold's images."""
         stored = [
-            (of, FrozenEstimator(Stored(self.binner(of, fold), np.array(cells["distribution"]))))
-            for of, cells in self.cells(name, view, fold).items()
+            (of, FrozenEstimator(Stored(self.binner(of, fold), np.array(row["distribution"]))))
+            for of, row in cells.items()
         ]
         weights = None if share is None else (share, 1 - share)
         test = self.fold == fold
@@ -438,8 +439,9 @@ class Benchmark:
         key = name, view, fold
         if key not in self.shares:
             self.shares[key] = np.empty(len(SHARES))
+            cells = self.cells(name, view, fold)
             for i, share in enumerate(SHARES):
-                model, distribution = self.averaged(name, view, fold, share)
+                model, distribution = self.averaged(cells, fold, share)
                 ages = model.set_params(decode="median").decode_dist(distribution)
                 self.shares[key][i] = np.abs(ages - self.ages[self.fold == fold]).mean()
         return self.shares[key]

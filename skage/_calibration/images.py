@@ -58,7 +58,7 @@ def split(
     y : ndarray of shape (n_samples,)
         Ages in years.
     persons : ndarray of shape (n_samples,), int
-        As `person_codes` returns them.
+        As `persons_of` returns them.
     has_groups : bool
         Whether groups were given, which a splitter gets.
     random_state : int, RandomState instance or None

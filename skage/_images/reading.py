@@ -9,7 +9,7 @@ import stat
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -437,6 +437,11 @@ def content_digests(images: Any, positions: Iterable[int] | None = None) -> list
             return None
 
     return list(map_ahead(digest, range(len(images)) if positions is None else positions))
+
+
+def are_among(images: Any, known: Container[bytes | None]) -> np.ndarray:
+    """Return whether the digest of each image is known, (n_images,), bool."""
+    return np.array([digest in known for digest in content_digests(images)], dtype=bool)
 
 
 def map_ahead(

@@ -246,15 +246,12 @@ def _pairs(
 
 def _codes(groups: Any, n_samples: int) -> np.ndarray:
     """Return given groups as integers from 0 on; None gives each image its own."""
-    if groups is None:
-        return np.arange(n_samples)
-    series = pd.Series(groups)
-    if len(series) != n_samples:
+    if groups is not None and len(groups) != n_samples:
         raise ValueError(
-            f"groups has {len(series)} values, but X has {n_samples} images. Pass one for each "
+            f"groups has {len(groups)} values, but X has {n_samples} images. Pass one for each "
             "image."
         )
-    return group_codes(series)
+    return group_codes(groups, n_samples)
 
 
 def _read(images: Any, on_error: str, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:

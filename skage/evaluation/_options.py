@@ -20,14 +20,12 @@ def person_codes(groups: Any, n_samples: int) -> np.ndarray:
     ValueError
         If a group is missing, or they have another shape.
     """
-    if groups is None:
-        return np.arange(n_samples)
-    if np.ndim(groups) != 1:
+    if groups is not None and np.ndim(groups) != 1:
         raise ValueError(
             f"groups has the shape {np.shape(groups)}. Pass the person of each image, such as a "
             "name or number."
         )
-    return group_codes(groups)
+    return group_codes(groups, n_samples)
 
 
 def check_bands(bands: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
 
-from .._images.reading import check_images, content_digests
+from .._images.reading import are_among, check_images, content_digests
 from ..datasets import find_near_duplicates
 
 
@@ -89,7 +89,7 @@ def find_overlap(
         return None if seen is None else Overlap(seen, None, None)
     images, trained = check_images(X), check_images(X_train)
     known = set(content_digests(trained)) - {None}
-    identical = np.array([digest in known for digest in content_digests(images)], dtype=bool)
+    identical = are_among(images, known)
     if seen is not None:
         identical |= seen
     pairs = find_near_duplicates([*images, *trained], on_error="skip")
